@@ -1,0 +1,2 @@
+//! The `dmac` command.
+fn main() {}

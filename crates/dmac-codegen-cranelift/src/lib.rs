@@ -1,0 +1,1 @@
+//! From a tile program to native code through Cranelift.

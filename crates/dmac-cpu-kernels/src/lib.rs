@@ -1,0 +1,1 @@
+//! Micro-kernels for one tile, chosen by instruction set.

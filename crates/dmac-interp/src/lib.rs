@@ -1,0 +1,1 @@
+//! The oracle: plain evaluation of graphs and tile programs.

@@ -1,0 +1,1 @@
+//! The graph of index-notation operations: what a program computes.

@@ -1,0 +1,1 @@
+//! Executes and sanitizes PTX text without a GPU.

@@ -1,0 +1,1 @@
+//! Typed PTX: registers, addresses by state space, instructions, checker, printer.

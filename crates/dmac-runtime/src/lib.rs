@@ -1,0 +1,1 @@
+//! Tensors, workspaces, CPU threads: runs what was compiled.

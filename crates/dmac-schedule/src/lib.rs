@@ -1,0 +1,1 @@
+//! Targets, schedules and the tile program that a graph is lowered to.

@@ -1,0 +1,1 @@
+//! Named source text, spans, diagnostics and their rendering.

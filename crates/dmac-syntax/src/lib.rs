@@ -1,0 +1,1 @@
+//! Tokens, the syntax tree, the parser with recovery and the formatter.
