@@ -1,0 +1,576 @@
+//! The graph itself: nodes, operand edges, hash-consing, rewriting. The only file that names petgraph.
+//!
+//! petgraph returns neighbours in reverse order of insertion and its `toposort` is not creation order, so the order of
+//! operands lives on the edges and traversals here follow it. Nodes are never removed: a pass rebuilds the graph.
+
+use crate::axis::{Axis, AxisId, AxisKind, Size, Var, VarInfo};
+use crate::op::{Binary, Compare, Domain, Field, FloatBits, Op, Unary};
+use crate::ty::{Elem, Scalar, Type};
+use dmac_source::Span;
+use petgraph::Direction;
+use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use petgraph::visit::EdgeRef;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A node of a graph.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct NodeId(pub u32);
+
+/// A run-time parameter of a graph.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ParamId(pub u32);
+
+/// An input tensor of a graph.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct InputId(pub u32);
+
+/// What a node computes.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Node {
+    /// The operation.
+    pub op: Op,
+    /// The type of its result.
+    pub ty: Type,
+    /// Where in the program it comes from.
+    pub span: Option<Span>,
+    /// The index variables that its value depends on.
+    pub free: BTreeSet<Var>,
+}
+
+/// An edge from a node to an operand.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Use {
+    /// Which operand.
+    pub operand: u16,
+}
+
+/// A scalar parameter of the program.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Param {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub ty: ParamType,
+    /// The value used where the caller gives none.
+    pub default: ParamValue,
+}
+
+/// The type of a parameter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ParamType {
+    /// 32-bit signed.
+    Int,
+    /// 32-bit float.
+    Float,
+}
+
+/// The value of a parameter.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum ParamValue {
+    /// Of an int.
+    Int(i64),
+    /// Of a float.
+    Float(f32),
+}
+
+/// An input tensor. The first three of every graph are `q [b,h,i,d]`, `k [b,g,j,d]` and `v [b,g,j,e]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Input {
+    /// Its name.
+    pub name: String,
+    /// Its element type.
+    pub elem: Elem,
+    /// Its axes, outermost first.
+    pub axes: Vec<AxisId>,
+    /// For ints: the values it may hold, lowest and highest (inclusive).
+    pub range: Option<(i64, i64)>,
+    /// Where it is declared.
+    pub span: Option<Span>,
+}
+
+/// A result of the program. The first is always `out`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Output {
+    /// Its name: `out`, `lse`, `compressed.lse` ...
+    pub name: String,
+    /// A tensor node.
+    pub node: NodeId,
+}
+
+/// A program in index notation.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    /// The program's name.
+    pub name: String,
+    /// All axes.
+    pub axes: Vec<Axis>,
+    /// All index variables.
+    pub vars: Vec<VarInfo>,
+    /// Run-time parameters (pinned ones are constants in the graph).
+    pub params: Vec<Param>,
+    /// Input tensors.
+    pub inputs: Vec<Input>,
+    /// Results.
+    pub outputs: Vec<Output>,
+    nodes: StableDiGraph<Node, Use>,
+    interned: BTreeMap<(Op, Vec<NodeId>), NodeId>,
+}
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            axes: Vec::new(),
+            vars: Vec::new(),
+            params: Vec::new(),
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+            nodes: StableDiGraph::default(),
+            interned: BTreeMap::new(),
+        }
+    }
+
+    /// The same axes, variables, parameters and inputs, no nodes and no outputs.
+    pub fn like(&self) -> Self {
+        Self {
+            axes: self.axes.clone(),
+            vars: self.vars.clone(),
+            params: self.params.clone(),
+            inputs: self.inputs.clone(),
+            ..Self::new(self.name.clone())
+        }
+    }
+
+    /// Adds an axis.
+    pub fn add_axis(&mut self, axis: Axis) -> AxisId {
+        self.axes.push(axis);
+        AxisId(self.axes.len() as u32 - 1)
+    }
+
+    /// Adds an index variable.
+    pub fn add_var(&mut self, name: impl Into<String>, axis: AxisId) -> Var {
+        self.vars.push(VarInfo { name: name.into(), axis });
+        Var(self.vars.len() as u32 - 1)
+    }
+
+    /// A new variable over the axis of `var`, with a name that differs.
+    pub fn fresh_var(&mut self, var: Var) -> Var {
+        let VarInfo { name, axis } = self.var(var).clone();
+        let stem = name.trim_end_matches(|c: char| c == '#' || c.is_ascii_digit()).to_owned();
+        let count = self.vars.iter().filter(|v| v.name.split('#').next() == Some(&stem)).count();
+        self.add_var(format!("{stem}#{count}"), axis)
+    }
+
+    /// Adds an input tensor.
+    pub fn add_input(&mut self, input: Input) -> InputId {
+        self.inputs.push(input);
+        InputId(self.inputs.len() as u32 - 1)
+    }
+
+    /// Adds a run-time parameter.
+    pub fn add_param(&mut self, param: Param) -> ParamId {
+        self.params.push(param);
+        ParamId(self.params.len() as u32 - 1)
+    }
+
+    /// An axis.
+    pub fn axis(&self, id: AxisId) -> &Axis {
+        &self.axes[id.0 as usize]
+    }
+
+    /// A variable.
+    pub fn var(&self, var: Var) -> &VarInfo {
+        &self.vars[var.0 as usize]
+    }
+
+    /// The axis of a variable.
+    pub fn axis_of(&self, var: Var) -> AxisId {
+        self.var(var).axis
+    }
+
+    /// An input tensor.
+    pub fn input(&self, id: InputId) -> &Input {
+        &self.inputs[id.0 as usize]
+    }
+
+    /// A parameter.
+    pub fn param(&self, id: ParamId) -> &Param {
+        &self.params[id.0 as usize]
+    }
+
+    /// The first axis of a kind.
+    pub fn find_axis(&self, kind: &AxisKind) -> Option<AxisId> {
+        self.axes.iter().position(|axis| axis.kind == *kind).map(|at| AxisId(at as u32))
+    }
+
+    /// A node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[NodeIndex::new(id.0 as usize)]
+    }
+
+    /// The operation of a node.
+    pub fn op(&self, id: NodeId) -> &Op {
+        &self.node(id).op
+    }
+
+    /// The type of a node.
+    pub fn ty(&self, id: NodeId) -> &Type {
+        &self.node(id).ty
+    }
+
+    /// The free variables of a node.
+    pub fn free(&self, id: NodeId) -> &BTreeSet<Var> {
+        &self.node(id).free
+    }
+
+    /// The operands of a node, in order.
+    pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
+        let mut uses: Vec<(u16, NodeId)> = self
+            .nodes
+            .edges_directed(NodeIndex::new(id.0 as usize), Direction::Outgoing)
+            .map(|edge| (edge.weight().operand, NodeId(edge.target().index() as u32)))
+            .collect();
+        uses.sort_unstable();
+        uses.into_iter().map(|(_, node)| node).collect()
+    }
+
+    /// One operand of a node.
+    pub fn operand(&self, id: NodeId, index: usize) -> NodeId {
+        self.operands(id)[index]
+    }
+
+    /// How many nodes there are.
+    pub fn len(&self) -> usize {
+        self.nodes.node_count()
+    }
+
+    /// Whether there is no node.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.node_count() == 0
+    }
+
+    /// All nodes, operands before their users.
+    pub fn node_ids(&self) -> impl Iterator<Item = NodeId> + use<> {
+        (0..self.nodes.node_count() as u32).map(NodeId)
+    }
+
+    /// Adds an operation, or finds the node that already is the same operation on the same operands.
+    ///
+    /// # Panics
+    /// If the operands do not have the types that the operation needs: a broken invariant of the caller.
+    pub fn add(&mut self, op: Op, operands: &[NodeId]) -> NodeId {
+        self.add_at(op, operands, None)
+    }
+
+    /// [`Graph::add`], with the place in the program that it comes from.
+    pub fn add_at(&mut self, op: Op, operands: &[NodeId], span: Option<Span>) -> NodeId {
+        let key = (op, operands.to_vec());
+        if let Some(&id) = self.interned.get(&key) {
+            return id;
+        }
+        let op = key.0.clone();
+        let ty = match self.infer(&op, operands) {
+            Ok(ty) => ty,
+            Err(reason) => panic!("graph `{}`: {reason} in {op:?} of {operands:?}", self.name),
+        };
+        let free = self.free_of(&op, operands);
+        let id = NodeId(self.nodes.add_node(Node { op, ty, span, free }).index() as u32);
+        for (index, operand) in operands.iter().enumerate() {
+            self.nodes.add_edge(
+                NodeIndex::new(id.0 as usize),
+                NodeIndex::new(operand.0 as usize),
+                Use { operand: index as u16 },
+            );
+        }
+        self.interned.insert(key, id);
+        id
+    }
+
+    /// The variables that an operation's result depends on.
+    fn free_of(&self, op: &Op, operands: &[NodeId]) -> BTreeSet<Var> {
+        let mut free: BTreeSet<Var> = operands.iter().flat_map(|&id| self.free(id).iter().copied()).collect();
+        match op {
+            Op::Index(var) => {
+                free.insert(*var);
+            }
+            Op::Position { query, batch } => free.extend([*query, *batch]),
+            Op::KeyLength { batch } => {
+                free.insert(*batch);
+            }
+            Op::TileEdge { var, batch, .. } => {
+                free.insert(*var);
+                free.extend(*batch);
+            }
+            Op::Define { vars, .. } => {
+                for var in vars {
+                    free.remove(var);
+                }
+            }
+            Op::Reduce { domains, .. } => {
+                for domain in domains.iter().rev() {
+                    free.remove(&domain.var());
+                    free.extend(domain.depends_on());
+                }
+            }
+            Op::Select(select) => {
+                free.remove(&select.over);
+                for var in &select.rows {
+                    free.remove(var);
+                }
+            }
+            Op::Lifetime { rows, over, .. } => {
+                free.remove(over);
+                for var in rows {
+                    free.remove(var);
+                }
+            }
+            Op::Attend(a) => {
+                for var in [a.batch, a.head, a.kv_head, a.query, a.key, a.feature] {
+                    free.remove(&var);
+                }
+            }
+            _ => {}
+        }
+        free
+    }
+
+    /// The nodes that `roots` depend on, operands first, in a deterministic order.
+    pub fn reachable(&self, roots: &[NodeId]) -> Vec<NodeId> {
+        let mut seen = BTreeSet::new();
+        let mut order = Vec::new();
+        let mut stack: Vec<(NodeId, bool)> = roots.iter().rev().map(|&id| (id, false)).collect();
+        while let Some((id, done)) = stack.pop() {
+            if done {
+                order.push(id);
+            } else if seen.insert(id) {
+                stack.push((id, true));
+                stack.extend(self.operands(id).into_iter().rev().map(|operand| (operand, false)));
+            }
+        }
+        order
+    }
+
+    /// Rebuilds the graph from its outputs: `f` gets each live node with its rebuilt operands and says what takes its
+    /// place in the new graph ([`Graph::keep`] for no change). Dead nodes vanish; ids are renumbered.
+    #[must_use]
+    pub fn rewrite(&self, mut f: impl FnMut(&mut Self, &Node, &[NodeId]) -> NodeId) -> Self {
+        let mut new = self.like();
+        let mut map: BTreeMap<NodeId, NodeId> = BTreeMap::new();
+        let roots: Vec<NodeId> = self.outputs.iter().map(|output| output.node).collect();
+        for id in self.reachable(&roots) {
+            let operands: Vec<NodeId> = self.operands(id).iter().map(|operand| map[operand]).collect();
+            let replaced = f(&mut new, self.node(id), &operands);
+            map.insert(id, replaced);
+        }
+        new.outputs =
+            self.outputs.iter().map(|o| Output { name: o.name.clone(), node: map[&o.node] }).collect();
+        // What `f` built on the way and then did not use is dead too.
+        let roots: Vec<NodeId> = new.outputs.iter().map(|output| output.node).collect();
+        if new.reachable(&roots).len() == new.len() { new } else { new.rewrite(Self::keep) }
+    }
+
+    /// The rewrite that changes nothing.
+    pub fn keep(new: &mut Self, node: &Node, operands: &[NodeId]) -> NodeId {
+        new.add_at(node.op.clone(), operands, node.span)
+    }
+
+    /// `root` with every sub-expression for which `f` gives a replacement replaced. A replacement must not mention a
+    /// variable that is bound around the place where it goes (a panic: [`Graph::substitute`] renames). Descends into definitions' bodies only through scalar operands (not into
+    /// tensors, sets and attentions, which are closed).
+    pub fn replace(
+        &mut self,
+        root: NodeId,
+        f: &mut dyn FnMut(&mut Self, NodeId) -> Option<NodeId>,
+    ) -> NodeId {
+        let mut done = BTreeMap::new();
+        self.replace_in(root, f, &mut done)
+    }
+
+    fn replace_in(
+        &mut self,
+        id: NodeId,
+        f: &mut dyn FnMut(&mut Self, NodeId) -> Option<NodeId>,
+        done: &mut BTreeMap<NodeId, NodeId>,
+    ) -> NodeId {
+        if let Some(&known) = done.get(&id) {
+            return known;
+        }
+        let result = if let Some(replacement) = f(self, id) {
+            replacement
+        } else if matches!(self.ty(id), Type::Scalar(_)) {
+            let node = self.node(id).clone();
+            let operands = self.operands(id);
+            let new: Vec<NodeId> =
+                operands.iter().map(|&operand| self.replace_in(operand, f, done)).collect();
+            if let Op::Reduce { domains, .. } = &node.op {
+                let captured = domains
+                    .iter()
+                    .map(|domain| domain.var())
+                    .find(|var| self.free(new[0]).contains(var) && !self.free(operands[0]).contains(var));
+                assert!(captured.is_none(), "graph `{}`: replacement captures {captured:?}", self.name);
+            }
+            self.add_at(node.op, &new, node.span)
+        } else {
+            id
+        };
+        done.insert(id, result);
+        result
+    }
+
+    /// `root` with index variables replaced: `Index(var)` becomes `map[var]`. Bound variables are renamed first, so
+    /// nothing is captured. `None` where an op needs a variable and would get an expression (`Position`, the domain
+    /// of a reduction) that is not a plain variable.
+    pub fn substitute(&mut self, root: NodeId, map: &BTreeMap<Var, NodeId>) -> Option<NodeId> {
+        if self.free(root).iter().all(|var| !map.contains_key(var)) {
+            return Some(root);
+        }
+        let node = self.node(root).clone();
+        let plain = |graph: &Self, var: Var| match map.get(&var) {
+            None => Some(var),
+            Some(&to) => match graph.op(to) {
+                Op::Index(var) => Some(*var),
+                _ => None,
+            },
+        };
+        let op = match &node.op {
+            Op::Index(var) => return map.get(var).copied().or(Some(root)),
+            Op::Position { query, batch } => {
+                Op::Position { query: plain(self, *query)?, batch: plain(self, *batch)? }
+            }
+            Op::KeyLength { batch } => Op::KeyLength { batch: plain(self, *batch)? },
+            Op::TileEdge { var, batch, edge } => Op::TileEdge {
+                var: plain(self, *var)?,
+                batch: match batch {
+                    Some(batch) => Some(plain(self, *batch)?),
+                    None => None,
+                },
+                edge: *edge,
+            },
+            Op::Reduce { op, domains } => {
+                let mut inner = map.clone();
+                let mut renamed = Vec::new();
+                for &domain in domains {
+                    let domain = match domain {
+                        Domain::All(var) => Domain::All(var),
+                        Domain::Keys { var, batch } => Domain::Keys { var, batch: plain(self, batch)? },
+                        Domain::Heads { var, kv_head } => {
+                            Domain::Heads { var, kv_head: plain(self, kv_head)? }
+                        }
+                        Domain::Positions { var, part } => {
+                            Domain::Positions { var, part: plain(self, part)? }
+                        }
+                        Domain::Tile { var, of } => Domain::Tile { var, of: plain(self, of)? },
+                    };
+                    let var = domain.var();
+                    let clashes = map.values().any(|&to| self.free(to).contains(&var));
+                    let bound = if clashes { self.fresh_var(var) } else { var };
+                    inner.remove(&var);
+                    if clashes {
+                        let index = self.index(bound);
+                        inner.insert(var, index);
+                    }
+                    renamed.push(domain.with_var(bound));
+                }
+                let body = self.operand(root, 0);
+                let body = self.substitute(body, &inner)?;
+                return Some(self.add_at(Op::Reduce { op: *op, domains: renamed }, &[body], node.span));
+            }
+            op => op.clone(),
+        };
+        let mut operands = Vec::new();
+        for operand in self.operands(root) {
+            operands.push(self.substitute(operand, map)?);
+        }
+        Some(self.add_at(op, &operands, node.span))
+    }
+
+    /// An element of a tensor, with its definition substituted where it has one.
+    pub fn inline_read(&mut self, read: NodeId) -> Option<NodeId> {
+        let operands = self.operands(read);
+        let Op::Define { vars, .. } = self.op(operands[0]).clone() else { return None };
+        let map = vars.iter().copied().zip(operands[1..].iter().copied()).collect();
+        let body = self.operand(operands[0], 0);
+        self.substitute(body, &map)
+    }
+}
+
+/// Short constructors.
+impl Graph {
+    /// A float constant.
+    pub fn float(&mut self, value: f32) -> NodeId {
+        self.add(Op::Float(FloatBits::new(value)), &[])
+    }
+
+    /// An int constant.
+    pub fn int(&mut self, value: i64) -> NodeId {
+        self.add(Op::Int(value), &[])
+    }
+
+    /// A bool constant.
+    pub fn bool(&mut self, value: bool) -> NodeId {
+        self.add(Op::Bool(value), &[])
+    }
+
+    /// The coordinate of a variable.
+    pub fn index(&mut self, var: Var) -> NodeId {
+        self.add(Op::Index(var), &[])
+    }
+
+    /// A size as an int: a constant where the axis has one.
+    pub fn size(&mut self, size: Size) -> NodeId {
+        match size {
+            Size::Const(value) => self.int(value),
+            Size::Param(param) => self.add(Op::Param(param), &[]),
+            Size::Axis(axis) if self.axis(axis).size.is_some() => {
+                self.int(self.axis(axis).size.unwrap_or_default())
+            }
+            size => self.add(Op::Size(size), &[]),
+        }
+    }
+
+    /// An elementwise function.
+    pub fn unary(&mut self, op: Unary, x: NodeId) -> NodeId {
+        self.add(Op::Unary(op), &[x])
+    }
+
+    /// An elementwise function.
+    pub fn binary(&mut self, op: Binary, x: NodeId, y: NodeId) -> NodeId {
+        self.add(Op::Binary(op), &[x, y])
+    }
+
+    /// A comparison.
+    pub fn compare(&mut self, op: Compare, x: NodeId, y: NodeId) -> NodeId {
+        self.add(Op::Compare(op), &[x, y])
+    }
+
+    /// An element of a tensor.
+    pub fn read(&mut self, tensor: NodeId, index: &[NodeId]) -> NodeId {
+        let operands: Vec<NodeId> = std::iter::once(tensor).chain(index.iter().copied()).collect();
+        self.add(Op::Read, &operands)
+    }
+
+    /// A tensor of an attention.
+    pub fn field(&mut self, attention: NodeId, field: Field) -> NodeId {
+        self.add(Op::Field(field), &[attention])
+    }
+
+    /// A scalar converted, unless it already has the type.
+    pub fn cast(&mut self, x: NodeId, to: Scalar) -> NodeId {
+        if self.ty(x).as_scalar() == Some(to) { x } else { self.add(Op::Cast(to), &[x]) }
+    }
+}
+
+impl Domain {
+    /// The same range, bound to another variable.
+    #[must_use]
+    pub fn with_var(self, bound: Var) -> Self {
+        match self {
+            Self::All(_) => Self::All(bound),
+            Self::Keys { batch, .. } => Self::Keys { var: bound, batch },
+            Self::Heads { kv_head, .. } => Self::Heads { var: bound, kv_head },
+            Self::Positions { part, .. } => Self::Positions { var: bound, part },
+            Self::Tile { of, .. } => Self::Tile { var: bound, of },
+        }
+    }
+}
