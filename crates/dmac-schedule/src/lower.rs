@@ -1,0 +1,1 @@
+//! The lowering of a graph to a tile program.
