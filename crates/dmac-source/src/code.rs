@@ -66,8 +66,8 @@ codes! {
     E0114 "missing comma";
     E0115 "unknown reduction";
     E0116 "reserved word used as a name";
-    E0117 "doc comment that documents nothing";
-    E0118 "part of a statement given twice";
+    E0117 "part of a statement out of order or given twice";
+    W0101 "doc comment that documents nothing";
 }
 
 impl Code {

@@ -4,3 +4,8 @@
 //! Nothing here knows what a name means: that is semantic analysis, which reads the tree.
 
 pub mod ast;
+pub mod lexer;
+mod parser;
+pub mod token;
+
+pub use parser::parse;

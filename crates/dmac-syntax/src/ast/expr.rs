@@ -9,7 +9,7 @@ use super::Ident;
 pub struct Expr {
     /// What it is.
     pub kind: ExprKind,
-    /// From its first to its last token. Parentheses around an expression are not in the tree and not in its span.
+    /// From its first to its last token. Parentheses around an expression are not in the tree, but in its span.
     pub span: Span,
 }
 
