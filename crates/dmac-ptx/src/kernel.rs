@@ -57,6 +57,17 @@ pub enum ParamKind {
     TensorMap,
 }
 
+impl ParamKind {
+    /// Size and alignment in bytes.
+    pub const fn layout(self) -> (u32, u32) {
+        match self {
+            ParamKind::Value(class) => (class.bytes(), class.bytes()),
+            ParamKind::Pointer(_) => (8, 8),
+            ParamKind::TensorMap => (128, 64),
+        }
+    }
+}
+
 /// A kernel parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParamDecl {
