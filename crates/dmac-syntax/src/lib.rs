@@ -4,8 +4,10 @@
 //! Nothing here knows what a name means: that is semantic analysis, which reads the tree.
 
 pub mod ast;
+pub mod format;
 pub mod lexer;
 mod parser;
 pub mod token;
 
+pub use format::format;
 pub use parser::parse;

@@ -8,7 +8,7 @@ use nom::Parser;
 use nom::error::{ErrorKind, ParseError};
 
 use super::input::Tokens;
-use crate::token::{Foreign, Punct, Token, TokenKind};
+use crate::token::{Foreign, Punct, TokenKind};
 
 /// Why a function of the parser failed.
 pub(super) struct Expected {
@@ -87,10 +87,18 @@ pub(super) fn diagnose(input: Tokens<'_>, error: nom::Err<Expected>) -> Diagnost
 /// "expected WHAT, found the next token".
 pub(super) fn unexpected(found: Tokens<'_>, what: &str) -> Diagnostic {
     let token = found.next();
+    if let TokenKind::Foreign(foreign) = token.kind {
+        return Diagnostic::error(Code::E0108, format!("{} is not part of the language", foreign.quoted()))
+            .label(token.span, format!("expected {what}"))
+            .help(foreign_help(foreign));
+    }
     let message = format!("expected {what}, found {}", describe(found));
-    // At the end there is nothing to underline; the place where something is missing is after the last token.
-    let span = if token.kind == TokenKind::End { found.last_span().after() } else { token.span };
-    Diagnostic::error(Code::E0103, message).label(span, format!("expected {what}")).help_opt(help_for(token))
+    // What is missing at the end of a line is missing there, and not where the next line begins.
+    let at_line_end = token.kind == TokenKind::End || !found.on_same_line();
+    let span = if at_line_end && found.index() > 0 { found.last_span().after() } else { token.span };
+    let help =
+        (token.kind == TokenKind::Punct(Punct::Eq)).then(|| "`=` defines, and `==` compares".to_owned());
+    Diagnostic::error(Code::E0103, message).label(span, format!("expected {what}")).help_opt(help)
 }
 
 /// The next token in words.
@@ -119,16 +127,6 @@ fn listed(what: &[&str]) -> String {
         [one] => (*one).to_owned(),
         [first @ .., last] => format!("{} or {last}", first.join(", ")),
     }
-}
-
-/// What to write in place of a token that surprises wherever it stands.
-fn help_for(token: Token) -> Option<String> {
-    let text = match token.kind {
-        TokenKind::Foreign(foreign) => foreign_help(foreign),
-        TokenKind::Punct(Punct::Eq) => "`=` defines and `==` compares",
-        _ => return None,
-    };
-    Some(text.to_owned())
 }
 
 /// What the language has in place of another language's operator.

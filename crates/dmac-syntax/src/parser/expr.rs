@@ -7,7 +7,7 @@ use dmac_source::{Code, Diagnostic, Span, nearest};
 
 use super::begins_assignment;
 use super::delimited::{ListRules, elements, enclosed, keyword, list, name, nested, punct, too_deep};
-use super::expected::{Result, expected, fail, foreign_help};
+use super::expected::{Result, expected, fail, foreign_help, unexpected};
 use super::input::Tokens;
 use crate::ast::{BinOp, Binder, Expr, ExprKind, Ident, ReduceOp, UnOp};
 use crate::token::{Foreign, Keyword, Punct, TokenKind};
@@ -91,6 +91,9 @@ fn binary(input: Tokens<'_>, min: u8) -> Result<'_, Built> {
             }
             None => join(rest, op, op_span, left, right)?.1,
         };
+    }
+    if min == LOOSEST && matches!(rest.next().kind, TokenKind::Foreign(sign) if sign != Foreign::Semicolon) {
+        return fail(rest, unexpected(rest, "an operator"));
     }
     Ok((rest, left))
 }

@@ -4,7 +4,7 @@ use dmac_source::{Code, Diagnostic, Spanned, nearest};
 use nom::Parser as _;
 
 use super::delimited::{ListRules, after, list, name, punct};
-use super::expected::{Result, describe, diagnose, expected};
+use super::expected::{Result, describe, diagnose, expected, fail, unexpected};
 use super::expr::expr;
 use super::input::Tokens;
 use super::stmt::{arguments, body, header};
@@ -101,7 +101,12 @@ fn param_type(input: Tokens<'_>) -> Result<'_, Spanned<ParamType>> {
 
 /// `fn NAME(x, y) = expression`; `rest` is what follows the keyword.
 fn function<'a>(item: Tokens<'a>, rest: Tokens<'a>) -> Result<'a, Item> {
-    let (rest, (name, params, _, body)) = (name, arguments, punct(Punct::Eq), expr).parse(rest)?;
+    let (rest, (name, params)) = (name, arguments).parse(rest)?;
+    if rest.at(Punct::LeftBrace) {
+        let help = format!("the body of a function is one expression: `fn {name}(...) = ...`");
+        return fail(rest, unexpected(rest, "`=`").help(help));
+    }
+    let (rest, (_, body)) = (punct(Punct::Eq), expr).parse(rest)?;
     Ok((rest, Item::Fn(FnItem { doc: doc(item), name, params, body, span: rest.since(item) })))
 }
 

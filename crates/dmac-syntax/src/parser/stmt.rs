@@ -20,7 +20,13 @@ const PARENS: (Punct, Punct) = (Punct::LeftParen, Punct::RightParen);
 
 /// `{ statement ... }`, with every statement in it, whatever is wrong with some of them.
 pub(super) fn body(input: Tokens<'_>) -> Result<'_, Vec<Stmt>> {
-    let (mut rest, open) = punct(Punct::LeftBrace)(input)?;
+    let (mut rest, open) = if begins_statement(input) {
+        let open = input.last_span().after();
+        input.context.report(unexpected(input, "`{`").suggest(open, " {", "open the body"));
+        (input, open)
+    } else {
+        punct(Punct::LeftBrace)(input)?
+    };
     let mut stmts = vec![];
     loop {
         let token = rest.next();
