@@ -1,2 +1,25 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask TASK`.
+
+mod assemble;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the project that are not part of the product.
+#[derive(Parser)]
+#[command(name = "xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run the real ptxas over emitted PTX and fail on errors, spills, stack use and serialised products.
+    Assemble(assemble::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::Assemble(args) => assemble::run(&args),
+    }
+}
