@@ -67,6 +67,7 @@ codes! {
     E0115 "unknown reduction";
     E0116 "reserved word used as a name";
     E0117 "part of a statement out of order or given twice";
+    E0501 "feature size that the target cannot hold";
     W0101 "doc comment that documents nothing";
 }
 

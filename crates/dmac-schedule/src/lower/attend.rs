@@ -1,0 +1,512 @@
+//! An attention as a kernel: a tile of query rows that walks over keys with online softmax.
+//!
+//! What is walked is data: tiles of consecutive keys between the bounds of the interval masks, the list of keys alive in
+//! the tile, or the row's own list of keys or blocks. The rows of a tile are consecutive query rows of one head, or,
+//! where each row has its own list, the heads that share it. Everything else is the same code.
+
+use super::element::Cx;
+use super::lists::AliveLists;
+use super::{Env, Lowering, Space};
+use crate::kernel::{
+    Element, Expr, GridAxis, Kernel, ScalarType, Space as Memory, Stmt, TensorId, TileId, TileRef, VarId,
+};
+use dmac_ir::{
+    Attend, Attendance, AxisKind, Binary, Compare, Field, Form, NodeId, Normalize, Op, Unary, Walk,
+};
+
+/// What the statements of one attention share.
+struct Parts<'a> {
+    attend: &'a Attend,
+    view: Attendance<'a>,
+    env: Env,
+    rows: Space,
+    /// Weights of a key tile multiply this many value features.
+    features: usize,
+    acc: TileId,
+    /// Row vectors of the running maximum and sum, with online softmax.
+    stats: Option<(TileId, TileId)>,
+    /// Logical positions of the tile's first and last row.
+    span: (Expr, Expr),
+    /// Mask terms that the walk itself satisfies.
+    covered: Vec<usize>,
+}
+
+impl Lowering<'_> {
+    pub(super) fn lower_attend(&mut self, id: NodeId) {
+        let Op::Attend(attend) = self.graph.op(id).clone() else { return };
+        let operands = self.graph.operands(id);
+        let view = Attendance { attend: &attend, operands: &operands };
+        let walk = self.choose_walk(&attend, &view);
+        let alive = match walk {
+            Walk::AliveKeys(term) => Some(self.alive_lists(&attend, view.terms()[term as usize])),
+            _ => None,
+        };
+        let mut cx = Cx::new(Kernel::new(format!("attend_{}", attend.name)));
+        let (env, rows) = self.rows_of(&mut cx, &attend, &view, walk);
+        cx.hoist_vars = [attend.batch, attend.head, attend.kv_head, attend.query].into_iter().collect();
+        let at = env.rows(&rows);
+        let position = self.position(attend.query, attend.batch, &at);
+        let row_at = |row: Expr| position.replace(&|x| (*x == Expr::Row).then(|| row.clone()));
+        let span = (row_at(Expr::Int(0)), row_at(rows.count.clone() - Expr::Int(1)));
+        let span = (
+            cx.known("first_position", ScalarType::Int, span.0),
+            cx.known("last_position", ScalarType::Int, span.1),
+        );
+        let features = self.static_extent(attend.feature).expect("E is known: checked before");
+        let acc = cx.tile("acc", Element::F32, rows.max, features.max(1), Memory::Register);
+        let online = matches!(attend.normalize, Normalize::Softmax | Normalize::SoftmaxSink);
+        let stats = online.then(|| {
+            (
+                cx.tile("row_max", Element::F32, rows.max, 1, Memory::Register),
+                cx.tile("row_sum", Element::F32, rows.max, 1, Memory::Register),
+            )
+        });
+        let covered = match walk {
+            Walk::RowKeys(term) | Walk::RowBlocks(term) => vec![term as usize],
+            Walk::Blocks | Walk::AliveKeys(_) => Vec::new(),
+        };
+        let parts = Parts { attend: &attend, view, env, rows, features, acc, stats, span, covered };
+
+        let mut out = Vec::new();
+        self.initialize(&mut cx, &mut out, &parts);
+        match walk {
+            Walk::Blocks => self.walk_blocks(&mut cx, &mut out, &parts),
+            Walk::AliveKeys(_) => {
+                let lists = alive.expect("made above");
+                self.walk_alive(&mut cx, &mut out, &parts, &lists);
+            }
+            Walk::RowKeys(term) => self.walk_row_keys(&mut cx, &mut out, &parts, term as usize),
+            Walk::RowBlocks(term) => self.walk_row_blocks(&mut cx, &mut out, &parts, term as usize),
+        }
+        self.finalize(&mut cx, &mut out, &parts, id);
+        self.finish(cx.close(out));
+    }
+
+    /// The walk that the tiling pass chose, where its lists say all that is attended.
+    fn choose_walk(&self, attend: &Attend, view: &Attendance<'_>) -> Walk {
+        let walk = attend.tiling.map_or(Walk::Blocks, |tiling| tiling.walk);
+        if let Walk::RowKeys(term) | Walk::RowBlocks(term) = walk {
+            let set = self.graph.operand(view.terms()[term as usize], 0);
+            let Op::Select(select) = self.graph.op(set) else { return Walk::Blocks };
+            if select.plus {
+                return Walk::Blocks;
+            }
+        }
+        walk
+    }
+
+    /// The grid, and the rows of a tile.
+    fn rows_of(&mut self, cx: &mut Cx, attend: &Attend, view: &Attendance<'_>, walk: Walk) -> (Env, Space) {
+        let mut env = Env::default();
+        let by_row = match walk {
+            Walk::RowKeys(term) | Walk::RowBlocks(term) => {
+                let set = self.graph.operand(view.terms()[term as usize], 0);
+                match self.graph.op(set) {
+                    Op::Select(select) if select.rows.contains(&attend.query) => Some(select.rows.clone()),
+                    _ => None,
+                }
+            }
+            _ => None,
+        };
+        let (batches, heads, groups) =
+            (self.extent(attend.batch), self.extent(attend.head), self.extent(attend.kv_head));
+        let group = heads.clone().int_div(groups.clone());
+        let group = cx.known("group_size", ScalarType::Int, group);
+        let grid = |cx: &mut Cx, name: &str, extent: Expr, descending: bool| {
+            let var = cx.kernel.add_var(name, ScalarType::Int);
+            cx.kernel.grid.push(GridAxis { var, extent, descending });
+            var
+        };
+        if let Some(rows) = by_row {
+            // One query row a point; the heads that share its list are the rows of the tile.
+            let i = grid(cx, "i", self.extent(attend.query), true);
+            let b = grid(cx, "b", batches, false);
+            env.vars.insert(attend.query, Expr::Var(i));
+            env.vars.insert(attend.batch, Expr::Var(b));
+            self.bind_length(cx, &mut env, attend, b);
+            if rows.contains(&attend.head) {
+                let h = grid(cx, "h", heads, false);
+                env.vars.insert(attend.head, Expr::Var(h));
+                let g = cx.known("g", ScalarType::Int, Expr::Var(h).int_div(group));
+                env.vars.insert(attend.kv_head, g);
+                return (env, Space::unit());
+            }
+            let max = self.schedule.head_tile;
+            let chunks = (heads.int_div(groups.clone().max(Expr::Int(1)))).ceil_div(Expr::Int(max as i64));
+            let g = grid(cx, "g", groups, false);
+            let chunk = grid(cx, "head_block", chunks, false);
+            env.vars.insert(attend.kv_head, Expr::Var(g));
+            let within = Expr::Var(chunk) * Expr::Int(max as i64);
+            let first = cx.known("h0", ScalarType::Int, Expr::Var(g) * group.clone() + within.clone());
+            let count = cx.known("h_count", ScalarType::Int, (group - within).min(Expr::Int(max as i64)));
+            return (env, Space::range(attend.head, first, count, max));
+        }
+        let max = self
+            .static_extent(attend.query)
+            .map_or(self.schedule.q_tile, |m| m.clamp(1, self.schedule.q_tile));
+        let tile = self.schedule.q_tile;
+        debug_assert!(max <= tile);
+        let m = self.extent(attend.query);
+        let block = grid(cx, "q_block", m.clone().ceil_div(Expr::Int(tile as i64)), true);
+        let b = grid(cx, "b", batches, false);
+        let h = grid(cx, "h", heads, false);
+        env.vars.insert(attend.batch, Expr::Var(b));
+        env.vars.insert(attend.head, Expr::Var(h));
+        let g = cx.known("g", ScalarType::Int, Expr::Var(h).int_div(group));
+        env.vars.insert(attend.kv_head, g);
+        self.bind_length(cx, &mut env, attend, b);
+        let first = cx.known("i0", ScalarType::Int, Expr::Var(block) * Expr::Int(tile as i64));
+        let count = (m - first.clone()).min(Expr::Int(tile as i64));
+        let count = cx.known("i_count", ScalarType::Int, count);
+        (env, Space::range(attend.query, first, count, max))
+    }
+
+    fn bind_length(&self, cx: &mut Cx, env: &mut Env, attend: &Attend, b: VarId) {
+        let length = Expr::load(self.program.key_lengths(), [Expr::Var(b)]);
+        if let Expr::Var(var) = cx.known("key_count", ScalarType::Int, length) {
+            env.key_length = Some((attend.batch, var));
+        }
+    }
+
+    fn initialize(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>) {
+        out.push(Stmt::Fill { tile: parts.acc, value: Expr::float(0.0) });
+        let Some((row_max, row_sum)) = parts.stats else { return };
+        match parts.view.sink() {
+            None => {
+                out.push(Stmt::Fill { tile: row_max, value: Expr::float(f32::NEG_INFINITY) });
+                out.push(Stmt::Fill { tile: row_sum, value: Expr::float(0.0) });
+            }
+            Some(sink) => {
+                // One more attended logit, without a value: it starts the running maximum and counts one.
+                let body = self.scalar(&mut cx.kernel, sink, &parts.env.rows(&parts.rows));
+                let empty = Expr::compare(Compare::Eq, Expr::Elem(row_max), Expr::float(f32::NEG_INFINITY));
+                out.push(self.per_row(parts, row_max, body));
+                out.push(self.per_row(parts, row_sum, empty.then(Expr::float(0.0), Expr::float(1.0))));
+            }
+        }
+    }
+
+    fn per_row(&self, parts: &Parts<'_>, dst: TileId, body: Expr) -> Stmt {
+        Stmt::Map { dst, rows: parts.rows.count.clone(), cols: Expr::Int(1), body }
+    }
+
+    /// Tiles of consecutive keys between the bounds of the interval terms.
+    fn walk_blocks(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>) {
+        let attend = parts.attend;
+        let mut common = (Expr::Int(0), self.extent(attend.key));
+        let mut ranges: Vec<(Expr, Expr)> = Vec::new();
+        for (&term, &form) in parts.view.terms().iter().zip(&attend.forms) {
+            match form {
+                Form::Interval => {
+                    let (lo, hi) = self.bounds(cx, term, parts);
+                    common = (common.0.max(lo), common.1.min(hi));
+                }
+                Form::Intervals if ranges.is_empty() => {
+                    let mut stack = vec![term];
+                    while let Some(node) = stack.pop() {
+                        if *self.graph.op(node) == Op::Binary(Binary::Or) {
+                            stack.extend(self.graph.operands(node).into_iter().rev());
+                        } else {
+                            ranges.push(self.bounds(cx, node, parts));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        let tile = self.schedule.kv_tile;
+        let max = self.static_extent(attend.key).map_or(tile, |size| size.clamp(1, tile));
+        let step = Expr::Int(max as i64);
+        let first = cx.kernel.add_var(format!("{}0", self.var_name(attend.key)), ScalarType::Int);
+        if ranges.is_empty() {
+            let lo = cx.set(out, "lo", ScalarType::Int, common.0);
+            let hi = cx.set(out, "hi", ScalarType::Int, common.1);
+            let body = self.key_tile(cx, parts, first, hi.clone(), max, None);
+            out.push(Stmt::For { var: first, lo, hi, step, body });
+            return;
+        }
+        // Several intervals share one grid of tiles, so that a tile that two of them touch is visited once.
+        let hi_all = cx.set(out, "hi", ScalarType::Int, common.1.clone());
+        let mut visited: Vec<(Expr, Expr)> = Vec::new();
+        for (lo, hi) in ranges {
+            let lo = common.0.clone().max(lo).int_div(step.clone()) * step.clone();
+            let lo = cx.set(out, "lo", ScalarType::Int, lo);
+            let hi = cx.set(out, "range_end", ScalarType::Int, common.1.clone().min(hi));
+            let seen = visited.iter().fold(Expr::Bool(false), |seen, (lo, hi): &(Expr, Expr)| {
+                let from = Expr::compare(Compare::Le, lo.clone(), Expr::Var(first));
+                Expr::or(seen, Expr::and(from, Expr::lt(Expr::Var(first), hi.clone())))
+            });
+            let fresh = (seen != Expr::Bool(false)).then(|| Expr::unary(Unary::Not, seen));
+            let body = self.key_tile(cx, parts, first, hi_all.clone(), max, fresh);
+            out.push(Stmt::For { var: first, lo: lo.clone(), hi: hi.clone(), step: step.clone(), body });
+            visited.push((lo, hi));
+        }
+    }
+
+    /// The keys that an interval term lets some row of the tile attend: its bounds do not decrease with the position.
+    fn bounds(&mut self, cx: &mut Cx, term: NodeId, parts: &Parts<'_>) -> (Expr, Expr) {
+        let operands = self.graph.operands(term);
+        let at = parts.env.rows(&parts.rows);
+        let mut edge = |row: Expr, node: NodeId| {
+            let value = self.scalar(&mut cx.kernel, node, &at);
+            value.replace(&|x| (*x == Expr::Row).then(|| row.clone()))
+        };
+        let lo = edge(Expr::Int(0), operands[1]);
+        let hi = edge(parts.rows.count.clone() - Expr::Int(1), operands[2]);
+        (lo, hi)
+    }
+
+    /// One tile of consecutive keys from `first`, below `hi`: skipped, partial or full.
+    fn key_tile(
+        &mut self,
+        cx: &mut Cx,
+        parts: &Parts<'_>,
+        first: VarId,
+        hi: Expr,
+        max: usize,
+        fresh: Option<Expr>,
+    ) -> Vec<Stmt> {
+        let attend = parts.attend;
+        let mut body = Vec::new();
+        let count = (hi - Expr::Var(first)).min(Expr::Int(max as i64));
+        let count = cx.set(&mut body, "cols", ScalarType::Int, count);
+        let cols = Space::range(attend.key, Expr::Var(first), count.clone(), max);
+        let mut env = parts.env.clone();
+        let last = Expr::Var(first) + count - Expr::Int(1);
+        Self::tile_edges(&mut env, attend, parts.span.clone(), (Expr::Var(first), last));
+        let (active, full) = self.classes(cx, parts, &env);
+        let mut visit = Vec::new();
+        self.visit(cx, &mut visit, parts, &env, &cols, full);
+        let active = Expr::and(fresh.unwrap_or(Expr::Bool(true)), active);
+        if active == Expr::Bool(true) {
+            body.extend(visit);
+        } else {
+            body.push(Stmt::If { cond: active, then: visit, otherwise: Vec::new() });
+        }
+        body
+    }
+
+    /// Whether some pair of the tile may be attended (beyond what the bounds of the loop say), and whether all are.
+    fn classes(&mut self, cx: &mut Cx, parts: &Parts<'_>, env: &Env) -> (Expr, Expr) {
+        let (mut active, mut full) = (Expr::Bool(true), Expr::Bool(true));
+        for (at, &form) in parts.attend.forms.iter().enumerate() {
+            if parts.covered.contains(&at) {
+                continue;
+            }
+            let Some((may, all)) = parts.view.skip(at) else {
+                full = Expr::Bool(false);
+                continue;
+            };
+            // The key tile's edges are indices of the walk's axis: nothing else is known of rows that are heads.
+            if form != Form::Interval {
+                let may = self.scalar(&mut cx.kernel, may, env);
+                active = Expr::and(active, may);
+            }
+            let all = self.scalar(&mut cx.kernel, all, env);
+            full = Expr::and(full, all);
+        }
+        (active, full)
+    }
+
+    /// Scores of a tile, masked where `full` does not hold, and their share of the result.
+    fn visit(
+        &mut self,
+        cx: &mut Cx,
+        out: &mut Vec<Stmt>,
+        parts: &Parts<'_>,
+        env: &Env,
+        cols: &Space,
+        full: Expr,
+    ) {
+        let attend = parts.attend;
+        cx.columns.clear();
+        let value = self.element(cx, out, parts.view.score(), env, &parts.rows, cols);
+        let weight = match attend.normalize {
+            Normalize::Softmax | Normalize::SoftmaxSink => value,
+            Normalize::Sigmoid => Expr::unary(Unary::Sigmoid, value),
+            Normalize::Relu => Expr::unary(Unary::Relu, value),
+        };
+        let mut mask = Expr::Bool(true);
+        if full != Expr::Bool(true) {
+            for (at, &term) in parts.view.terms().iter().enumerate() {
+                if !parts.covered.contains(&at) {
+                    let term = self.element(cx, out, term, env, &parts.rows, cols);
+                    mask = Expr::and(mask, term);
+                }
+            }
+        }
+        let own = match &weight {
+            Expr::Elem(tile)
+                if cx.kernel.tile(*tile).rows == parts.rows.max && cx.kernel.tile(*tile).cols == cols.max =>
+            {
+                Some(*tile)
+            }
+            _ => None,
+        };
+        let scores = own
+            .unwrap_or_else(|| cx.tile("scores", Element::F32, parts.rows.max, cols.max, Memory::Register));
+        let masked = if parts.stats.is_some() { f32::NEG_INFINITY } else { 0.0 };
+        let map = |body: Expr| Stmt::Map {
+            dst: scores,
+            rows: parts.rows.count.clone(),
+            cols: cols.count.clone(),
+            body,
+        };
+        let plain = if own.is_some() { Vec::new() } else { vec![map(weight.clone())] };
+        if mask == Expr::Bool(true) {
+            out.extend(plain);
+        } else {
+            let partial = vec![map(mask.then(weight, Expr::float(masked)))];
+            match full {
+                Expr::Bool(false) => out.extend(partial),
+                cond => out.push(Stmt::If { cond, then: plain, otherwise: partial }),
+            }
+        }
+        if let Some((row_max, row_sum)) = parts.stats {
+            out.push(Stmt::OnlineSoftmax {
+                scores,
+                row_max,
+                row_sum,
+                acc: (parts.acc, Expr::Int(parts.features as i64)),
+                rows: parts.rows.count.clone(),
+                cols: cols.count.clone(),
+            });
+        }
+        let feature =
+            Space::range(attend.feature, Expr::Int(0), Expr::Int(parts.features as i64), parts.features);
+        let values = self.tile_of(cx, out, ("values", parts.view.value()), env, cols, &feature);
+        out.push(Stmt::Mma {
+            acc: parts.acc,
+            a: TileRef::from(scores),
+            b: TileRef::from(values),
+            transpose_b: false,
+            accumulate: true,
+            m: parts.rows.count.clone(),
+            n: Expr::Int(parts.features as i64),
+            k: cols.count.clone(),
+        });
+    }
+
+    /// Tiles of a list of keys. `at` are the list's leading indices.
+    fn walk_list(
+        &mut self,
+        cx: &mut Cx,
+        out: &mut Vec<Stmt>,
+        parts: &Parts<'_>,
+        (keys, counts): (TensorId, TensorId),
+        at: Vec<Expr>,
+    ) {
+        let max = self.schedule.kv_tile;
+        let total = cx.set(out, "listed", ScalarType::Int, Expr::load(counts, at.clone()));
+        let slot = cx.kernel.add_var("slot0", ScalarType::Int);
+        let mut body = Vec::new();
+        let count = (total.clone() - Expr::Var(slot)).min(Expr::Int(max as i64));
+        let count = cx.set(&mut body, "cols", ScalarType::Int, count);
+        let key = Expr::load(keys, at.into_iter().chain([Expr::Var(slot) + Expr::Row]));
+        let cols = Space { vars: vec![(parts.attend.key, key)], count, max };
+        let env = parts.env.clone();
+        self.visit(cx, &mut body, parts, &env, &cols, Expr::Bool(false));
+        out.push(Stmt::For { var: slot, lo: Expr::Int(0), hi: total, step: Expr::Int(max as i64), body });
+    }
+
+    fn walk_alive(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>, lists: &AliveLists) {
+        let mut at: Vec<Expr> = lists.rows.iter().map(|var| parts.env.vars[var].clone()).collect();
+        let block = cx.kernel.grid[0].var;
+        at.push(Expr::Var(block));
+        self.walk_list(cx, out, parts, (lists.keys, lists.counts), at);
+    }
+
+    /// The row indices of a selection's set, where they are fixed for the tile.
+    fn set_rows(&self, term: NodeId, parts: &Parts<'_>) -> (NodeId, Vec<Expr>) {
+        let set = self.graph.operand(term, 0);
+        let Op::Select(select) = self.graph.op(set) else { panic!("lower: not a selection") };
+        let row =
+            |var| parts.env.vars.get(var).cloned().unwrap_or_else(|| panic!("lower: a list of many rows"));
+        (set, select.rows.iter().map(row).collect())
+    }
+
+    fn walk_row_keys(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>, term: usize) {
+        let (set, at) = self.set_rows(parts.view.terms()[term], parts);
+        let list = self.lists[&set];
+        self.walk_list(cx, out, parts, (list.items, list.counts), at);
+    }
+
+    fn walk_row_blocks(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>, term: usize) {
+        let (set, at) = self.set_rows(parts.view.terms()[term], parts);
+        let list = self.lists[&set];
+        let Op::Select(select) = self.graph.op(set) else { panic!("lower: not a selection") };
+        let AxisKind::Blocks { length, .. } = &self.graph.axis(self.graph.axis_of(select.over)).kind else {
+            panic!("lower: a list of blocks is over blocks");
+        };
+        let length = self.size(length);
+        let total = cx.set(out, "listed", ScalarType::Int, Expr::load(list.counts, at.clone()));
+        let slot = cx.kernel.add_var("slot", ScalarType::Int);
+        let mut body = Vec::new();
+        let block = Expr::load(list.items, at.into_iter().chain([Expr::Var(slot)]));
+        let start = cx.set(&mut body, "block_start", ScalarType::Int, block * length.clone());
+        let end = (start.clone() + length.clone()).min(self.extent(parts.attend.key));
+        let end = cx.set(&mut body, "block_end", ScalarType::Int, end);
+        let tile = self.schedule.kv_tile;
+        let max = match length {
+            Expr::Int(length) => (length.max(1) as usize).min(tile),
+            _ => tile,
+        };
+        let first = cx.kernel.add_var(format!("{}0", self.var_name(parts.attend.key)), ScalarType::Int);
+        let tile_body = self.key_tile(cx, parts, first, end.clone(), max, None);
+        body.push(Stmt::For { var: first, lo: start, hi: end, step: Expr::Int(max as i64), body: tile_body });
+        out.push(Stmt::For { var: slot, lo: Expr::Int(0), hi: total, step: Expr::Int(1), body });
+    }
+
+    /// Divides by the row sums and stores the result and what statistics are asked for.
+    fn finalize(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>, id: NodeId) {
+        let attend = parts.attend;
+        let at = parts.env.rows(&parts.rows);
+        let row: Vec<Expr> =
+            [attend.batch, attend.head, attend.query].iter().map(|var| at.vars[var].clone()).collect();
+        if let Some((row_max, row_sum)) = parts.stats {
+            for (field, name) in [(Field::Lse, "lse"), (Field::RowMax, "row_max")] {
+                let Some(node) = self.field(id, field) else { continue };
+                let name =
+                    if attend.name == "out" { name.to_owned() } else { format!("{}_{name}", attend.name) };
+                let tensor = self.store(node, &name, Element::F32);
+                let src = if field == Field::Lse {
+                    let lse = cx.tile("lse", Element::F32, parts.rows.max, 1, Memory::Register);
+                    let value = Expr::Elem(row_max) + Expr::unary(Unary::Log, Expr::Elem(row_sum));
+                    let empty = Expr::compare(Compare::Eq, Expr::Elem(row_sum), Expr::float(0.0));
+                    out.push(self.per_row(parts, lse, empty.then(Expr::float(f32::NEG_INFINITY), value)));
+                    lse
+                } else {
+                    row_max
+                };
+                out.push(Stmt::Store {
+                    tensor,
+                    index: row.clone(),
+                    src,
+                    rows: parts.rows.count.clone(),
+                    cols: Expr::Int(1),
+                });
+            }
+            let empty = Expr::compare(Compare::Eq, Expr::Elem(row_sum), Expr::float(0.0));
+            let inverse = Expr::binary(Binary::Div, Expr::float(1.0), Expr::Elem(row_sum));
+            let factor = cx.tile("inverse_sum", Element::F32, parts.rows.max, 1, Memory::Register);
+            out.push(self.per_row(parts, factor, empty.then(Expr::float(0.0), inverse)));
+            out.push(Stmt::Map {
+                dst: parts.acc,
+                rows: parts.rows.count.clone(),
+                cols: Expr::Int(parts.features as i64),
+                body: Expr::Elem(parts.acc) * Expr::Elem(factor),
+            });
+        }
+        if let Some(node) = self.field(id, Field::Out) {
+            let tensor = self.store(node, &attend.name, Element::F32);
+            let index = row.into_iter().chain([Expr::Col]).collect();
+            out.push(Stmt::Store {
+                tensor,
+                index,
+                src: parts.acc,
+                rows: parts.rows.count.clone(),
+                cols: Expr::Int(parts.features as i64),
+            });
+        }
+    }
+}

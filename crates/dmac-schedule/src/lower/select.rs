@@ -1,0 +1,175 @@
+//! Selections in memory: lifetimes by one bounded heap over the sequence, and lists by a heap a row.
+
+use super::element::Cx;
+use super::{Env, List, Lowering, Space};
+use crate::kernel::{Element, Expr, Heap, Kernel, ScalarType, Space as Memory, Stmt};
+use dmac_ir::{AxisKind, NodeId, Op, Unary};
+
+impl Lowering<'_> {
+    /// `end[row, key]`: keys in order are pushed to a heap of the best `n`; a key that falls out ends where the key that
+    /// pushed it out enters. O(n log w) work, one grid point a row.
+    pub(super) fn lower_lifetime(&mut self, id: NodeId) {
+        let Op::Lifetime { rows, over, ties, batch } = self.graph.op(id).clone() else { return };
+        let operands = self.graph.operands(id);
+        let end = self.store(id, "end", Element::I32);
+        let mut cx = Cx::new(Kernel::new("lifetimes"));
+        let mut env = Env::default();
+        for &var in &rows {
+            let extent = self.extent(var);
+            let at = self.grid_axis(&mut cx, var, extent);
+            env.vars.insert(var, at);
+        }
+        self.bind_kv_head(&mut env);
+        let length = self.key_length(batch, &env);
+        let length = cx.known("key_count", ScalarType::Int, length);
+        let count = self.scalar(&mut cx.kernel, operands[2], &env);
+        let capacity = count.max(Expr::Int(0)).min(self.extent(over));
+        let heap = cx.kernel.add_heap(Heap { name: "best".into(), rows: 1, capacity, ties });
+        let key = cx.kernel.add_var(self.var_name(over), ScalarType::Int);
+        let evicted = cx.kernel.add_var("evicted", ScalarType::Int);
+        let inside = env.with(over, Expr::Var(key));
+        let score = self.scalar(&mut cx.kernel, operands[0], &inside);
+        let enter = self.scalar(&mut cx.kernel, operands[1], &inside);
+        let at =
+            |key: Expr| -> Vec<Expr> { rows.iter().map(|var| env.vars[var].clone()).chain([key]).collect() };
+        let body = vec![
+            Stmt::StoreElem { tensor: end, index: at(Expr::Var(key)), value: length.clone() },
+            Stmt::HeapPush { heap, row: Expr::Int(0), score, index: Expr::Var(key), evicted },
+            Stmt::If {
+                cond: Expr::compare(dmac_ir::Compare::Ge, Expr::Var(evicted), Expr::Int(0)),
+                then: vec![Stmt::StoreElem { tensor: end, index: at(Expr::Var(evicted)), value: enter }],
+                otherwise: Vec::new(),
+            },
+        ];
+        let absent = vec![Stmt::StoreElem { tensor: end, index: at(Expr::Var(key)), value: Expr::Int(0) }];
+        let step = || Expr::Int(1);
+        let out = vec![
+            Stmt::HeapClear { heap, row: Expr::Int(0) },
+            Stmt::For { var: key, lo: Expr::Int(0), hi: length.clone(), step: step(), body },
+            Stmt::For { var: key, lo: length, hi: self.extent(over), step: step(), body: absent },
+        ];
+        self.finish(cx.close(out));
+    }
+
+    /// `list[row, slot]`: scores in tiles of rows by candidates, streamed through a heap a row. Nothing of the size of rows
+    /// by candidates is stored.
+    pub(super) fn lower_select(&mut self, id: NodeId) {
+        let Op::Select(select) = self.graph.op(id).clone() else { return };
+        let operands = self.graph.operands(id);
+        let (score, candidate, count) = (operands[0], operands[1], operands[2]);
+        let forcing = select.forcing.then(|| operands[3]);
+        let plus = select.plus.then(|| operands[3 + usize::from(select.forcing)]);
+        let mut cx = Cx::new(Kernel::new(format!("select_{}", self.var_name(select.over))));
+        let mut env = Env::default();
+        let query = select.rows.iter().copied().find(|&var| self.kind(var) == AxisKind::Query);
+        let rows = match query {
+            Some(var) => self.grid_space(&mut cx, var, self.schedule.select_tile),
+            None => Space::unit(),
+        };
+        for &var in select.rows.iter().filter(|var| Some(**var) != query) {
+            let extent = self.extent(var);
+            let at = self.grid_axis(&mut cx, var, extent);
+            env.vars.insert(var, at);
+        }
+        self.bind_kv_head(&mut env);
+        cx.hoist_vars = select.rows.iter().copied().collect();
+
+        let n = self.scalar(&mut cx.kernel, count, &env).max(Expr::Int(0)).min(self.extent(select.over));
+        let mut dims: Vec<Expr> = select.rows.iter().map(|&var| self.extent(var)).collect();
+        let counts = self.workspace("selected_count", Element::I32, dims.clone());
+        dims.push(n.clone());
+        let items = self.workspace("selected", Element::I32, dims);
+        self.lists.insert(id, List { items, counts });
+
+        let heap =
+            cx.kernel.add_heap(Heap { name: "best".into(), rows: rows.max, capacity: n, ties: select.ties });
+        let first = cx.kernel.add_var(format!("{}0", self.var_name(select.over)), ScalarType::Int);
+        let row = cx.kernel.add_var("row", ScalarType::Int);
+        let stored = cx.kernel.add_var("stored", ScalarType::Int);
+        let max = self
+            .static_extent(select.over)
+            .map_or(self.schedule.kv_tile, |size| size.clamp(1, self.schedule.kv_tile));
+        let extent = self.extent(select.over);
+        let mut body = Vec::new();
+        let left = (extent.clone() - Expr::Var(first)).min(Expr::Int(max as i64));
+        let cols_count = cx.set(&mut body, "cols", ScalarType::Int, left);
+        let cols = Space::range(select.over, Expr::Var(first), cols_count, max);
+        let mut value = self.element(&mut cx, &mut body, score, &env, &rows, &cols);
+        if let Some(forcing) = forcing {
+            // Forced candidates come before all others, whose scores stay finite.
+            let forced = self.element(&mut cx, &mut body, forcing, &env, &rows, &cols);
+            let others = value.clone().min(Expr::float(f32::MAX));
+            let is_nan = Expr::compare(dmac_ir::Compare::Ne, value.clone(), value.clone());
+            value = forced.then(Expr::float(f32::INFINITY), is_nan.then(value, others));
+        }
+        let mut valid = self.element(&mut cx, &mut body, candidate, &env, &rows, &cols);
+        if let Some(plus) = plus {
+            let plus = self.element(&mut cx, &mut body, plus, &env, &rows, &cols);
+            valid = Expr::and(valid, Expr::unary(Unary::Not, plus));
+        }
+        let map = |cx: &mut Cx, name: &str, element: Element, value: Expr| {
+            let dst = cx.tile(name, element, rows.max, cols.max, Memory::Register);
+            (dst, Stmt::Map { dst, rows: rows.count.clone(), cols: cols.count.clone(), body: value })
+        };
+        let (scores, stmt) = map(&mut cx, "scores", Element::F32, value);
+        body.push(stmt);
+        let (valid, stmt) = map(&mut cx, "valid", Element::Bool, valid);
+        body.push(stmt);
+        let each_row = |stmts: Vec<Stmt>| Stmt::For {
+            var: row,
+            lo: Expr::Int(0),
+            hi: rows.count.clone(),
+            step: Expr::Int(1),
+            body: stmts,
+        };
+        body.push(each_row(vec![Stmt::HeapOffer {
+            heap,
+            row: Expr::Var(row),
+            scores,
+            valid,
+            first: Expr::Var(first),
+            cols: cols.count.clone(),
+        }]));
+        let at = env.rows(&rows);
+        let index: Vec<Expr> = select
+            .rows
+            .iter()
+            .map(|var| at.vars[var].replace(&|x| (*x == Expr::Row).then(|| Expr::Var(row))))
+            .collect();
+        let out = vec![
+            each_row(vec![Stmt::HeapClear { heap, row: Expr::Var(row) }]),
+            Stmt::For { var: first, lo: Expr::Int(0), hi: extent, step: Expr::Int(max as i64), body },
+            each_row(vec![
+                Stmt::HeapStore {
+                    heap,
+                    row: Expr::Var(row),
+                    tensor: items,
+                    index: index.clone(),
+                    count: stored,
+                },
+                Stmt::StoreElem { tensor: counts, index, value: Expr::Var(stored) },
+            ]),
+        ];
+        self.finish(cx.close(out));
+    }
+
+    /// Where a query head is bound and its key/value head is not: `g = h div (H / G)`.
+    pub(super) fn bind_kv_head(&self, env: &mut Env) {
+        let of = |kind: &AxisKind| {
+            self.graph
+                .vars
+                .iter()
+                .position(|info| self.graph.axis(info.axis).kind == *kind && !info.name.contains('\''))
+        };
+        let (Some(head), Some(kv_head)) = (of(&AxisKind::Head), of(&AxisKind::KvHead)) else { return };
+        let (head, kv_head) = (dmac_ir::Var(head as u32), dmac_ir::Var(kv_head as u32));
+        if let (Some(at), None) = (env.vars.get(&head).cloned(), env.vars.get(&kv_head)) {
+            let group = self.extent(head).int_div(self.extent(kv_head));
+            env.vars.insert(kv_head, at.int_div(group));
+        }
+    }
+
+    pub(super) fn kind(&self, var: dmac_ir::Var) -> AxisKind {
+        self.graph.axis(self.graph.axis_of(var)).kind.clone()
+    }
+}
