@@ -63,7 +63,9 @@ fn expr() -> impl Strategy<Value = Expr> + Clone {
     ];
     leaf.prop_map(bare).prop_recursive(6, 40, 3, |inner| {
         let boxed = || inner.clone().prop_map(Box::new);
-        let call = (ident(), vec(inner.clone(), 0..4))
+        let function =
+            ident().prop_filter("no function", |name| !["windows", "blocks"].contains(&name.name.as_str()));
+        let call = (function, vec(inner.clone(), 0..4))
             .prop_map(|(function, args)| ExprKind::Call { function, args });
         let unary = (select(vec![UnOp::Neg, UnOp::Not]), boxed()).prop_map(|(op, operand)| ExprKind::Unary {
             op,
@@ -103,16 +105,8 @@ fn input() -> impl Strategy<Value = StmtKind> {
 }
 
 fn axis() -> impl Strategy<Value = StmtKind> {
-    // `windows(...)` as the size of an axis is always the definition, never a call of a function of that name.
-    let is_cut = |size: &Expr| {
-        let mut first = size;
-        while let ExprKind::Binary { lhs, .. } = &first.kind {
-            first = lhs;
-        }
-        matches!(&first.kind, ExprKind::Call { function, .. } if ["windows", "blocks"].contains(&&*function.name))
-    };
     let def = prop_oneof![
-        expr().prop_filter("means something else", move |size| !is_cut(size)).prop_map(AxisDef::Size),
+        expr().prop_map(AxisDef::Size),
         (ident(), expr(), expr()).prop_map(|(over, length, stride)| AxisDef::Windows {
             over,
             length,

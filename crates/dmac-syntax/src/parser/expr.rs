@@ -274,6 +274,12 @@ fn read(input: Tokens<'_>) -> Result<'_, Built> {
 /// `f(x, y)`
 fn call(input: Tokens<'_>) -> Result<'_, Built> {
     let (rest, function) = name(input)?;
+    if matches!(function.name.as_str(), "windows" | "blocks") {
+        let diagnostic = Diagnostic::error(Code::E0103, format!("`{function}` is no function"))
+            .label(function.span, "only an `axis` can be defined with it")
+            .help(format!("write `axis c = {function}(...)` and use `c`"));
+        input.context.report(diagnostic);
+    }
     let rules = ListRules { at_least_one: None, trailing_comma: false };
     let (rest, parts) = list(rest, PARENS, rules, built)?;
     let height = parts.iter().map(|part| part.height).max().unwrap_or(0);
