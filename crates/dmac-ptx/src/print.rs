@@ -151,7 +151,8 @@ fn argument(out: &mut String, k: &Kernel, arg: &Arg) {
                 Base::Param(p) => out.push_str(&k.param(*p).name),
             }
             if *offset != 0 {
-                let _ = write!(out, "{offset:+}");
+                // A negative offset is written `+-8`: PTX has no other way.
+                let _ = write!(out, "+{offset}");
             }
             out.push(']');
         }

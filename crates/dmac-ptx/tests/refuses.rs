@@ -1,8 +1,8 @@
 //! One broken kernel for each thing that the checker refuses; the message names the instruction and the role.
 
 use dmac_ptx::{
-    Accumulate, Assembler, AtomicOp, AtomicTy, B32, B64, CheckErrorKind, Cmp, CpBytes, F32, MmaElem, Major, Pred,
-    Scope, ShflMode, Special, Target, global, shared,
+    Accumulate, Assembler, AtomicOp, AtomicTy, B32, B64, CheckErrorKind, Cmp, CpBytes, F32, Major, MmaElem,
+    Pred, Scope, ShflMode, Special, Target, global, shared,
 };
 
 /// The messages for a kernel whose body is `body`; `ret` is added.
@@ -102,13 +102,9 @@ fn instructions_that_the_target_lacks() {
         Assembler::wgmma_commit,
     );
     accepts(Target::Sm90a, Assembler::wgmma_commit);
-    refuses(
-        Target::Sm80,
-        "k: `elect.sync _|%one0, -1;`: needs sm_90a, the target is sm_80",
-        |k| {
-            k.elect("one");
-        },
-    );
+    refuses(Target::Sm80, "k: `elect.sync _|%one0, -1;`: needs sm_90a, the target is sm_80", |k| {
+        k.elect("one");
+    });
 }
 
 #[test]
@@ -142,7 +138,9 @@ fn lengths_of_register_lists() {
     });
     assert_eq!(
         rows,
-        ["k: `ldmatrix.sync.aligned.m8n8.x3.shared.b16 {%frag0, %frag1, %frag2}, [%base0];`: matrices: 3, not 1, 2 or 4"]
+        [
+            "k: `ldmatrix.sync.aligned.m8n8.x3.shared.b16 {%frag0, %frag1, %frag2}, [%base0];`: matrices: 3, not 1, 2 or 4"
+        ]
     );
     let coordinates = refusals(Target::Sm90a, |k| {
         let map = k.param_tensor_map("map");
@@ -322,7 +320,10 @@ fn frames() {
         k.ret();
         k.finish().map_or_else(|errors| errors.iter().map(ToString::to_string).collect(), |_| Vec::new())
     };
-    assert_eq!(frame(|k| k.dynamic_shared(200_000, 1024)), ["k: 200000 bytes of shared memory, more than 166912"]);
+    assert_eq!(
+        frame(|k| k.dynamic_shared(200_000, 1024)),
+        ["k: 200000 bytes of shared memory, more than 166912"]
+    );
     assert_eq!(frame(|k| k.threads(1025)), ["k: 1025 threads a CTA, not 1 to 1024"]);
     assert_eq!(
         frame(|k| {
