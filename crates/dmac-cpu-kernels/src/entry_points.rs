@@ -42,3 +42,39 @@ pub(crate) mod portable {
         "portable"
     ));
 }
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2 {
+    //! AVX2 with FMA and F16C.
+    use super::kernel_list;
+    use crate::simd::avx2::Avx2;
+    kernel_list!(define!(
+        #[target_feature(enable = "avx2,fma,f16c")]
+        Avx2,
+        "avx2"
+    ));
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512 {
+    //! AVX-512 F, BW, DQ and VL.
+    use super::kernel_list;
+    use crate::simd::avx512::Avx512;
+    kernel_list!(define!(
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+        Avx512<false>,
+        "avx512"
+    ));
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512bf16 {
+    //! AVX-512 with its bf16 instructions.
+    use super::kernel_list;
+    use crate::simd::avx512::Avx512;
+    kernel_list!(define!(
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma,f16c")]
+        Avx512<true>,
+        "avx512bf16"
+    ));
+}

@@ -41,6 +41,7 @@
 #![allow(clippy::missing_safety_doc, reason = "the contract of all functions is stated once, above")]
 #![allow(clippy::cast_ptr_alignment, reason = "every access through a cast pointer is an unaligned one")]
 
+mod detect;
 mod element;
 mod entry_points;
 mod gemm;
@@ -64,8 +65,9 @@ mod table;
 
 #[cfg(not(dmac_object))]
 pub use abi::{ArgKind, Functions, Kernel, MachineType, Param, SIGNATURES, Signature, SignatureList};
+pub use detect::Isa;
 pub use element::ElementType;
 #[cfg(all(not(dmac_object), feature = "object"))]
 pub use object::OBJECT;
 #[cfg(not(dmac_object))]
-pub use table::{Isa, KernelTable, Symbol, available, by_name, detect};
+pub use table::{KernelTable, Symbol, available, by_name, detect, layout_of};

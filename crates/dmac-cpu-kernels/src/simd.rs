@@ -4,6 +4,10 @@
 //! each kernel is written once, in terms of the trait, and compiled once an instruction set. All methods are inlined into
 //! an entry point that enables the instruction set's target features; none may be called from elsewhere.
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
 pub(crate) mod portable;
 
 /// The most lanes of any implementation: the size of stack buffers that hold one vector an element.
@@ -56,7 +60,7 @@ pub(crate) trait Simd: Copy {
     unsafe fn round(a: Self::V) -> Self::V;
     /// `a * 2^n` rounded once, for integral `n` from -252 to 252.
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
-    /// `a * 2^n` for integral `n` from -127 to 127, where -127 may give zero.
+    /// `a * 2^n` for integral `n` from -126 to 127; zero for -127.
     #[inline(always)]
     unsafe fn scale_flushed(a: Self::V, n: Self::V) -> Self::V {
         // The sum's low bits are the exponent field of 2^n.
@@ -106,20 +110,32 @@ pub(crate) trait Simd: Copy {
     /// Rounds to bf16, to nearest even; NaN stays NaN.
     #[inline(always)]
     unsafe fn to_bf16(a: Self::V) -> Self::I {
-        let bits = Self::bits(a);
-        let odd = Self::and(Self::shr::<16>(bits), Self::splat_int(1));
-        let rounded = Self::add_int(Self::add_int(bits, Self::splat_int(0x7fff)), odd);
-        let quiet = Self::or(bits, Self::splat_int(0x0040_0000));
-        let kept = Self::select(Self::unordered(a, a), Self::from_bits(quiet), Self::from_bits(rounded));
-        Self::shr::<16>(Self::bits(kept))
+        round_to_bf16::<Self>(a)
     }
     /// Adds the dot product of two bf16 pairs a lane to `acc`.
     #[inline(always)]
     unsafe fn dot_pair(acc: Self::V, a: Self::I, b: Self::I) -> Self::V {
-        let high = Self::splat_int(0xffff_0000_u32 as i32);
-        let odd = Self::fma(Self::from_bits(Self::and(a, high)), Self::from_bits(Self::and(b, high)), acc);
-        Self::fma(Self::from_bits(Self::shl::<16>(a)), Self::from_bits(Self::shl::<16>(b)), odd)
+        dot_pair_by_fma::<Self>(acc, a, b)
     }
     /// Transposes the square of the first `LANES` vectors.
     unsafe fn transpose(v: &mut [Self::V; MAX_LANES]);
+}
+
+/// [`Simd::to_bf16`] in integer arithmetic.
+#[inline(always)]
+unsafe fn round_to_bf16<S: Simd>(a: S::V) -> S::I {
+    let bits = S::bits(a);
+    let odd = S::and(S::shr::<16>(bits), S::splat_int(1));
+    let rounded = S::add_int(S::add_int(bits, S::splat_int(0x7fff)), odd);
+    let quiet = S::or(bits, S::splat_int(0x0040_0000));
+    let kept = S::select(S::unordered(a, a), S::from_bits(quiet), S::from_bits(rounded));
+    S::shr::<16>(S::bits(kept))
+}
+
+/// [`Simd::dot_pair`] in two steps of f32.
+#[inline(always)]
+unsafe fn dot_pair_by_fma<S: Simd>(acc: S::V, a: S::I, b: S::I) -> S::V {
+    let high = S::splat_int(0xffff_0000_u32 as i32);
+    let odd = S::fma(S::from_bits(S::and(a, high)), S::from_bits(S::and(b, high)), acc);
+    S::fma(S::from_bits(S::shl::<16>(a)), S::from_bits(S::shl::<16>(b)), odd)
 }

@@ -6,24 +6,21 @@
 use core::fmt;
 
 use crate::abi::{Functions, Kernel};
+use crate::detect::{Isa, features};
 use crate::entry_points;
 use crate::simd::Simd;
 use crate::simd::portable::Portable;
-
-/// An instruction set that has a table; a faster one comes later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(i32)]
-#[non_exhaustive]
-pub enum Isa {
-    /// Plain Rust on any processor.
-    Portable = 0,
-}
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{avx2::Avx2, avx512::Avx512};
 
 impl Isa {
     /// Its name in symbols and on command lines.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
         }
     }
 }
@@ -56,7 +53,16 @@ const fn table<S: Simd>(isa: Isa, native_bf16: bool, functions: Functions) -> Ke
     KernelTable { isa, lanes: S::LANES, panel: S::LANES * S::VECS, rows: S::ROWS, native_bf16, functions }
 }
 
-static PORTABLE: KernelTable = table::<Portable>(Isa::Portable, false, entry_points::portable::FUNCTIONS);
+/// All tables of this architecture, the narrowest first.
+static TABLES: &[KernelTable] = &[
+    table::<Portable>(Isa::Portable, false, entry_points::portable::FUNCTIONS),
+    #[cfg(target_arch = "x86_64")]
+    table::<Avx2>(Isa::Avx2, false, entry_points::avx2::FUNCTIONS),
+    #[cfg(target_arch = "x86_64")]
+    table::<Avx512<false>>(Isa::Avx512, false, entry_points::avx512::FUNCTIONS),
+    #[cfg(target_arch = "x86_64")]
+    table::<Avx512<true>>(Isa::Avx512Bf16, true, entry_points::avx512bf16::FUNCTIONS),
+];
 
 impl KernelTable {
     /// The name of the instruction set.
@@ -69,7 +75,7 @@ impl KernelTable {
         self.functions.address(kernel)
     }
 
-    /// The symbol of a function in [`crate::OBJECT`], as the format arguments of `dmac_rt_<isa>_<name>`.
+    /// The symbol of a function in the embedded object.
     pub fn symbol(&self, kernel: Kernel) -> Symbol {
         Symbol { isa: self.isa, kernel }
     }
@@ -90,17 +96,25 @@ impl fmt::Display for Symbol {
     }
 }
 
-/// Every table that this processor can run, the slowest first.
+/// Every table that this processor can run, the narrowest first.
 pub fn available() -> impl Iterator<Item = &'static KernelTable> {
-    [Some(&PORTABLE)].into_iter().flatten()
+    let features = features();
+    TABLES.iter().filter(move |table| features.have(table.isa))
 }
 
-/// The fastest table for this processor.
+/// The fastest table for this processor. It reads CPUID: ask once and keep the answer.
 pub fn detect() -> &'static KernelTable {
-    available().last().unwrap_or(&PORTABLE)
+    let best = features().best();
+    TABLES.iter().find(|table| table.isa == best).unwrap_or(&TABLES[0])
 }
 
 /// The table of a name, if this processor can run it.
 pub fn by_name(name: &str) -> Option<&'static KernelTable> {
     available().find(|table| table.name() == name)
+}
+
+/// The table of an instruction set, whether or not this processor can run it: layouts and symbols for an object file that
+/// another one may run. None on another architecture.
+pub fn layout_of(isa: Isa) -> Option<&'static KernelTable> {
+    TABLES.iter().find(|table| table.isa == isa)
 }
