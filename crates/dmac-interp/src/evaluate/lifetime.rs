@@ -1,0 +1,98 @@
+//! Lifetimes: from when to when a key is among the best of a growing set.
+//!
+//! Input → output: a lifetime and a row → the end for each element, by walking the positions at which elements enter and
+//! keeping the best `n` so far. An element that is dropped never returns, since the set only grows.
+
+use super::Evaluator;
+use super::select::better;
+use crate::error::Error;
+use crate::lanes::{Lanes, Value};
+use crate::points::Points;
+use dmac_ir::{AxisKind, NodeId, Op};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+/// The end of elements that do not exist: before every position.
+const NEVER: i64 = i32::MIN as i64;
+
+/// The ends of rows computed so far.
+pub(super) type LifetimeState = BTreeMap<Vec<i64>, Rc<Vec<i64>>>;
+
+impl Evaluator<'_> {
+    /// Elements of a lifetime tensor; the last index is the selected element.
+    pub(super) fn read_lifetime(
+        &self,
+        id: NodeId,
+        index: &[Lanes<i64>],
+        points: &Points,
+    ) -> Result<Value, Error> {
+        let Some((element, row)) = index.split_last() else {
+            panic!("interpreter: lifetime %{} is read without an index", id.0);
+        };
+        let ends_at = |point: usize| self.ends(id, row.iter().map(|index| index.at(point)).collect());
+        if row.iter().all(|index| matches!(index, Lanes::Same(_))) {
+            let ends = ends_at(0)?;
+            return Ok(Value::Int(element.clone().map(|element| ends[element as usize])));
+        }
+        let mut values = Vec::with_capacity(points.len());
+        for point in 0..points.len() {
+            values.push(ends_at(point)?[element.at(point) as usize]);
+        }
+        Ok(Value::Int(Lanes::each(values)))
+    }
+
+    fn ends(&self, id: NodeId, row: Vec<i64>) -> Result<Rc<Vec<i64>>, Error> {
+        if let Some(ends) = self.lifetimes[id.0 as usize].borrow().get(&row) {
+            return Ok(ends.clone());
+        }
+        let ends = Rc::new(self.live(id, &row)?);
+        self.lifetimes[id.0 as usize].borrow_mut().insert(row, ends.clone());
+        Ok(ends)
+    }
+
+    /// Walks the entering elements of a row.
+    fn live(&self, id: NodeId, row: &[i64]) -> Result<Vec<i64>, Error> {
+        let Op::Lifetime { rows, over, ties, batch } = self.graph.op(id) else {
+            panic!("interpreter: %{} is not a lifetime", id.0);
+        };
+        let operands = self.operands(id);
+        let count = self.eval(operands[2], &Points::root(self.graph))?.int().at(0).max(0) as usize;
+        let of_batch = rows.iter().position(|var| var == batch).map(|at| row[at]);
+        let length = of_batch.map_or(self.keys, |batch| self.key_length(batch));
+        let size = self.extent(*over) as usize;
+        let exist = if *self.kind(*over) == AxisKind::Key { size.min(length as usize) } else { size };
+        let mut ends = vec![NEVER; size];
+        if exist == 0 {
+            return Ok(ends);
+        }
+        let index: Vec<Lanes<i64>> = row.iter().map(|&at| Lanes::Same(at)).collect();
+        let root = Points::root(self.graph).with_all(1, rows, &index);
+        let root = self.bind_group(root, rows, operands);
+        let all = root.spread(*over, (0..exist as i64).collect());
+        let scores = self.eval(operands[0], &all)?.float();
+        let enter = self.eval(operands[1], &all)?.int();
+        let mut ranked: Vec<usize> = (0..exist).collect();
+        ranked.sort_by(|&x, &y| better(scores.at(x), scores.at(y), x, y, *ties));
+        let mut rank = vec![0; exist];
+        for (place, &element) in ranked.iter().enumerate() {
+            rank[element] = place;
+        }
+        let mut entering: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for (element, end) in ends.iter_mut().enumerate().take(exist) {
+            *end = length;
+            if enter.at(element) < length {
+                entering.entry(enter.at(element)).or_default().push(element);
+            }
+        }
+        let mut best = BTreeSet::new();
+        for (position, elements) in entering {
+            best.extend(elements.into_iter().map(|element| rank[element]));
+            while best.len() > count {
+                if let Some(worst) = best.pop_last() {
+                    ends[ranked[worst]] = position;
+                }
+            }
+        }
+        Ok(ends)
+    }
+}

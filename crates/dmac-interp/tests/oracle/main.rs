@@ -1,0 +1,5 @@
+//! The interpreter on hand-built graphs, against independent nested loops.
+
+mod build;
+mod masks;
+mod plain;
