@@ -52,6 +52,12 @@ impl<T: Ty> Dest<T> for &str {
     }
 }
 
+impl<T: Ty> Dest<T> for &String {
+    fn register(self, k: &mut Assembler) -> Reg<T> {
+        k.reg(self)
+    }
+}
+
 impl<T: Ty> Dest<T> for Reg<T> {
     fn register(self, _: &mut Assembler) -> Reg<T> {
         self

@@ -29,7 +29,7 @@ pub(crate) fn module(module: &Module) -> String {
         out.push('\n');
     }
     for (i, file) in files.iter().enumerate() {
-        let _ = writeln!(out, ".file {} \"{}\"", i + 1, file.replace(['"', '\\', '\n'], "_"));
+        let _ = writeln!(out, ".file {} \"{}\"", i + 1, ascii(file).replace('"', "_"));
     }
 
     if let Some(align) = module.kernels.iter().filter_map(|k| k.frame.shared).map(|(_, align)| align).max() {
@@ -40,6 +40,18 @@ pub(crate) fn module(module: &Module) -> String {
         kernel(&mut out, k, &files);
     }
     out
+}
+
+/// `ptxas` refuses anything but ASCII even in comments, and a backslash could join lines.
+fn ascii(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\\' => "/".to_owned(),
+            '\n' | '\r' | '\t' => " ".to_owned(),
+            c if c.is_ascii_control() || !c.is_ascii() => format!("<U+{:04X}>", u32::from(c)),
+            c => c.to_string(),
+        })
+        .collect()
 }
 
 fn kernel(out: &mut String, k: &Kernel, files: &[&str]) {
@@ -86,7 +98,7 @@ fn kernel(out: &mut String, k: &Kernel, files: &[&str]) {
             }
             Item::NoUnroll => out.push_str("    .pragma \"nounroll\";\n"),
             Item::Comment(text) => {
-                let _ = writeln!(out, "    // {}", text.replace(['\n', '\r'], " "));
+                let _ = writeln!(out, "    // {}", ascii(text));
             }
             Item::Loc { file, line, column } => {
                 let name = k.files[*file as usize].as_str();

@@ -5,10 +5,16 @@
 //! takes nothing from this module.
 
 mod small;
+mod technique;
+mod tile;
 
 use crate::kernel::Kernel;
 
 pub use small::{mma_tile, vector_add};
+pub use technique::{
+    backward_preprocess, bulk_reduce, cluster_multicast, cp_async_ring, row_gather, split_combine, tma_wgmma,
+    transpose_matrices,
+};
 
 /// A kernel and how to launch it.
 #[derive(Clone, Debug)]
@@ -21,17 +27,27 @@ pub struct Sample {
 
 /// Every sample, small ones first.
 pub fn all() -> Vec<Sample> {
-    vec![vector_add(), mma_tile()]
+    vec![
+        vector_add(),
+        mma_tile(),
+        tma_wgmma(),
+        cp_async_ring(),
+        transpose_matrices(),
+        row_gather(),
+        bulk_reduce(),
+        cluster_multicast(),
+        split_combine(),
+        backward_preprocess(),
+    ]
 }
 
 /// Finishes a sample. A sample that the checker refuses is a bug in the sample.
 fn sample(k: crate::Assembler, threads: u32) -> Sample {
-    let name = "sample";
     match k.finish() {
         Ok(kernel) => Sample { kernel, threads },
         Err(errors) => {
             let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            panic!("{name} is refused:\n{}", list.join("\n"));
+            panic!("a sample is refused:\n{}", list.join("\n"));
         }
     }
 }

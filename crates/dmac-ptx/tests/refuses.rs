@@ -353,3 +353,15 @@ fn every_error_is_found_at_once() {
     });
     assert!(messages.len() >= 2, "{messages:?}");
 }
+
+#[test]
+fn comments_and_file_names_are_made_ascii() {
+    let mut k = Assembler::new("k", Target::Sm80);
+    k.location("söftcap.dmac", 1, 1);
+    k.comment("tanh(s / c) · c\nnext \\");
+    k.ret();
+    let text = k.finish().expect("sound").text();
+    assert!(text.contains("// tanh(s / c) <U+00B7> c next /\n"), "{text}");
+    assert!(text.contains(".file 1 \"s<U+00F6>ftcap.dmac\"\n"), "{text}");
+    assert!(text.is_ascii());
+}
