@@ -4,12 +4,14 @@
 //! executes. Attention appears here only because its kernels use every instruction that the assembler has; the compiler
 //! takes nothing from this module.
 
+mod forward_sm90;
 mod small;
 mod technique;
 mod tile;
 
 use crate::kernel::Kernel;
 
+pub use forward_sm90::{Forward, Source, forward_sm90};
 pub use small::{mma_tile, vector_add};
 pub use technique::{
     backward_preprocess, bulk_reduce, cluster_multicast, cp_async_ring, row_gather, split_combine, tma_wgmma,
@@ -38,6 +40,12 @@ pub fn all() -> Vec<Sample> {
         cluster_multicast(),
         split_combine(),
         backward_preprocess(),
+        forward_sm90(Forward { head_dim: 64, causal: false, source: Source::Blocks }),
+        forward_sm90(Forward { head_dim: 64, causal: true, source: Source::Blocks }),
+        forward_sm90(Forward { head_dim: 128, causal: false, source: Source::Blocks }),
+        forward_sm90(Forward { head_dim: 128, causal: true, source: Source::Blocks }),
+        forward_sm90(Forward { head_dim: 64, causal: false, source: Source::Rows }),
+        forward_sm90(Forward { head_dim: 128, causal: false, source: Source::Rows }),
     ]
 }
 
