@@ -1,0 +1,401 @@
+//! From the syntax tree to a program with every name resolved.
+//!
+//! Input: an attention of a module, its functions, and the values that the user pinned. Output: an [`hir::Program`] and
+//! diagnostics about names: unknown, declared twice, not bound here, cyclic. Declarations are hoisted, so all names are
+//! collected before any expression is read. Where an error is reported, [`ExprKind::Error`] stands, which fits everywhere,
+//! so that one mistake is one message.
+
+mod attention;
+mod expr;
+mod functions;
+mod names;
+mod order;
+mod params;
+mod scope;
+
+pub(crate) use functions::Functions;
+
+use crate::SemaOptions;
+use crate::hir::{self, AttentionIx, AxisDef, AxisIx, Expr, InputIx, LetIx, Program, UNNAMED, VarIx};
+use dmac_ir::Elem;
+use dmac_source::{Code, Diagnostic, Span, nearest};
+use dmac_syntax::ast::{self, Ident, InputTypeKind, Stmt, StmtKind};
+use names::{BUILTIN_AXES, Meaning, Named, Names};
+use scope::{Place, Scope};
+
+/// How many expression nodes a program may have after its functions are inlined. A page of text has hundreds; the limit
+/// stops functions that double at each call.
+const MAX_NODES: usize = 200_000;
+
+/// Resolves one attention.
+pub(crate) fn resolve(
+    attention: &ast::Attention,
+    functions: &Functions<'_>,
+    options: &SemaOptions,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Program {
+    let program = Program {
+        name: attention.name.name.clone(),
+        doc: attention.doc.clone(),
+        params: vec![],
+        axes: BUILTIN_AXES
+            .into_iter()
+            .map(|(_, size)| hir::Axis { name: size.to_owned(), span: None, def: AxisDef::Builtin })
+            .collect(),
+        vars: vec![],
+        inputs: vec![],
+        lets: vec![],
+        attentions: vec![],
+        branches: false,
+        output: None,
+        emits: vec![],
+        order: vec![],
+        incomplete: has_syntax_errors(&attention.body),
+    };
+    let mut resolver = Resolver {
+        functions,
+        program,
+        names: Names::builtin(),
+        diagnostics,
+        nodes: 0,
+        depth: 0,
+        exhausted: false,
+    };
+    for (name, _) in BUILTIN_AXES {
+        resolver.var(&Ident::new(name, attention.name.span));
+    }
+    resolver.builtin_inputs();
+    resolver.params(attention, options);
+    resolver.declare(&attention.body);
+    resolver.inputs(&attention.body);
+    resolver.axes(&attention.body);
+    resolver.declare_lets(&attention.body);
+    resolver.declare_attentions(attention);
+    resolver.lets(&attention.body);
+    resolver.attentions(attention);
+    resolver.outputs(attention);
+    resolver.order();
+    resolver.program
+}
+
+/// The state of resolving one attention.
+struct Resolver<'a> {
+    functions: &'a Functions<'a>,
+    program: Program,
+    names: Names,
+    diagnostics: &'a mut Vec<Diagnostic>,
+    /// Expression nodes made so far.
+    nodes: usize,
+    /// Of the expression that is being resolved.
+    depth: usize,
+    /// Whether a limit was reported.
+    exhausted: bool,
+}
+
+impl Resolver<'_> {
+    fn report(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    fn builtin_inputs(&mut self) {
+        let query = [AxisIx::B, AxisIx::H, AxisIx::M, AxisIx::D];
+        let key = [AxisIx::B, AxisIx::G, AxisIx::N, AxisIx::D];
+        let value = [AxisIx::B, AxisIx::G, AxisIx::N, AxisIx::E];
+        for (name, axes) in [("q", query), ("k", key), ("v", value)] {
+            let axes = axes.to_vec();
+            let input = hir::Input { name: name.to_owned(), span: None, elem: Elem::Real, axes, range: None };
+            self.program.inputs.push(input);
+        }
+    }
+
+    /// Collects the names of all declarations of the program.
+    fn declare(&mut self, body: &[Stmt]) {
+        let mut branches = 0;
+        let (mut inputs, mut lets) = (self.program.inputs.len(), 0);
+        for stmt in body {
+            match &stmt.kind {
+                StmtKind::Axis(axis) => {
+                    let id = AxisIx(self.program.axes.len());
+                    if self.declare_name(&axis.name, Meaning::Index(id)) {
+                        let name = axis.name.name.clone();
+                        let span = Some(axis.name.span);
+                        self.program.axes.push(hir::Axis { name, span, def: AxisDef::FromInput });
+                    }
+                }
+                StmtKind::Input(input) => {
+                    if self.declare_name(&input.name, Meaning::Input(InputIx(inputs))) {
+                        inputs += 1;
+                    }
+                }
+                StmtKind::Let(binding) => {
+                    if self.declare_name(&binding.name, Meaning::Let(LetIx(lets))) {
+                        lets += 1;
+                    }
+                }
+                StmtKind::Branch(branch) => {
+                    if self.declare_name(&branch.name, Meaning::Attention(AttentionIx(branches))) {
+                        branches += 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.program.branches = body.iter().any(|stmt| matches!(stmt.kind, StmtKind::Branch(_)));
+        if !self.program.branches {
+            let nowhere = Span::default();
+            // A program may use the name for something of its own: then its output has none.
+            let _ = self.names.declare(UNNAMED, Meaning::Attention(AttentionIx(0)), nowhere);
+        }
+    }
+
+    /// Declares a name, or reports the earlier declaration.
+    fn declare_name(&mut self, name: &Ident, meaning: Meaning) -> bool {
+        let Some(earlier) = self.names.declare(&name.name, meaning, name.span) else { return true };
+        let diagnostic = match earlier.span {
+            Some(span) => Diagnostic::error(Code::E0202, format!("`{name}` is declared twice"))
+                .label(name.span, "declared again")
+                .secondary(span, "first declared here"),
+            None => {
+                let what = self.what_builtin(&name.name, earlier);
+                Diagnostic::error(Code::E0202, format!("`{name}` already has a meaning in every program"))
+                    .label(name.span, format!("this is {what}"))
+                    .help("choose another name")
+            }
+        };
+        self.report(diagnostic);
+        false
+    }
+
+    fn what_builtin(&self, name: &str, named: Named) -> String {
+        match named.meaning {
+            Meaning::Index(axis) => format!("the index of axis {}", self.program.axis(axis).name),
+            Meaning::Size(axis) => format!("the size of the axis of `{}`", BUILTIN_AXES[axis.0].0),
+            Meaning::Input(_) => format!("the tensor `{name}`"),
+            meaning => meaning.kind().to_owned(),
+        }
+    }
+
+    /// Whether a declaration is the one that its name stands for.
+    fn is_declared_at(&self, name: &Ident) -> Option<Meaning> {
+        let named = self.names.get(&name.name)?;
+        (named.span == Some(name.span)).then_some(named.meaning)
+    }
+
+    fn inputs(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            let StmtKind::Input(input) = &stmt.kind else { continue };
+            let axes = self.input_axes(&input.axes);
+            if !matches!(self.is_declared_at(&input.name), Some(Meaning::Input(_))) {
+                continue;
+            }
+            let elem = match &input.ty.kind {
+                InputTypeKind::Real => Elem::Real,
+                InputTypeKind::F32 => Elem::F32,
+                InputTypeKind::I32 { .. } => Elem::I32,
+                InputTypeKind::Bool => Elem::Bool,
+            };
+            let name = input.name.name.clone();
+            let span = Some(input.name.span);
+            self.program.inputs.push(hir::Input { name, span, elem, axes, range: None });
+        }
+        // Ranges may mention any size, so they are read once all axes are known.
+        let mut ranges = Vec::new();
+        for stmt in body {
+            let StmtKind::Input(input) = &stmt.kind else { continue };
+            let Some(Meaning::Input(id)) = self.is_declared_at(&input.name) else { continue };
+            if let InputTypeKind::I32 { range: Some((low, high)) } = &input.ty.kind {
+                let mut scope = Scope::new(Place::Size);
+                ranges.push((id, self.expr(low, &mut scope), self.expr(high, &mut scope)));
+            }
+        }
+        for (id, low, high) in ranges {
+            self.program.inputs[id.0].range = Some((low, high));
+        }
+    }
+
+    /// The axes of an input; an index that is met for the first time makes one.
+    fn input_axes(&mut self, indices: &[Ident]) -> Vec<AxisIx> {
+        let mut axes = Vec::new();
+        let mut seen: Vec<&Ident> = Vec::new();
+        for index in indices {
+            if self.repeated(index, &seen) {
+                continue;
+            }
+            seen.push(index);
+            if self.names.get(&index.name).is_none() {
+                let id = AxisIx(self.program.axes.len());
+                let (name, span) = (index.base().to_owned(), Some(index.span));
+                let _ = self.names.declare(&name, Meaning::Index(id), index.span);
+                self.program.axes.push(hir::Axis { name, span, def: AxisDef::FromInput });
+            }
+            if let Some(var) = self.var(index) {
+                axes.push(self.program.axis_of(var));
+            }
+        }
+        axes
+    }
+
+    /// Reports an index that stands twice in one list.
+    fn repeated(&mut self, index: &Ident, seen: &[&Ident]) -> bool {
+        let Some(first) = seen.iter().find(|first| first.name == index.name) else { return false };
+        let diagnostic = Diagnostic::error(Code::E0205, format!("the index `{index}` stands here twice"))
+            .label(index.span, "a second time")
+            .secondary(first.span, "first here")
+            .help(format!("a second index over the same axis has a prime: `{index}'`"));
+        self.report(diagnostic);
+        true
+    }
+
+    fn axes(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            let StmtKind::Axis(axis) = &stmt.kind else { continue };
+            let Some(Meaning::Index(id)) = self.is_declared_at(&axis.name) else { continue };
+            let mut scope = Scope::new(Place::Size);
+            let def = match &axis.def {
+                ast::AxisDef::Size(size) => Some(AxisDef::Sized(self.expr(size, &mut scope))),
+                ast::AxisDef::Windows { over, length, stride, .. } => {
+                    let (length, stride) = (self.expr(length, &mut scope), self.expr(stride, &mut scope));
+                    self.divided(over).map(|of| AxisDef::Windows { of, length, stride })
+                }
+                ast::AxisDef::Blocks { over, length, .. } => {
+                    let length = self.expr(length, &mut scope);
+                    self.divided(over).map(|of| AxisDef::Blocks { of, length })
+                }
+            };
+            // A definition that was reported leaves an axis about which nothing is known.
+            if let Some(def) = def {
+                self.program.axes[id.0].def = def;
+            }
+        }
+        self.check_axis_cycles();
+    }
+
+    /// The axis that windows or blocks divide.
+    fn divided(&mut self, index: &Ident) -> Option<AxisIx> {
+        let var = self.var(index)?;
+        let axis = self.program.axis_of(var);
+        if axis == AxisIx::M {
+            let diagnostic = Diagnostic::error(Code::E0310, "the axis of queries cannot be divided")
+                .label(index.span, "`i` is the position of a query")
+                .note("which queries there are differs from call to call: decoding has one, and it must mean the same")
+                .help("divide the axis of keys, `j`, or use `i div LENGTH`");
+            self.report(diagnostic);
+            return None;
+        }
+        Some(axis)
+    }
+
+    /// Reports axes that are windows or blocks of themselves, and takes them apart.
+    fn check_axis_cycles(&mut self) {
+        for start in 0..self.program.axes.len() {
+            let mut at = AxisIx(start);
+            for _ in 0..=self.program.axes.len() {
+                match self.program.axes[at.0].def {
+                    AxisDef::Windows { of, .. } | AxisDef::Blocks { of, .. } => at = of,
+                    _ => break,
+                }
+                if at.0 == start {
+                    let axis = &self.program.axes[start];
+                    let diagnostic =
+                        Diagnostic::error(Code::E0206, format!("axis `{}` is made of itself", axis.name))
+                            .label(axis.span.unwrap_or_default(), "needs its own size");
+                    self.report(diagnostic);
+                    self.program.axes[start].def = AxisDef::FromInput;
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Makes all lets, without their values: the right side of any may read any other.
+    fn declare_lets(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            let StmtKind::Let(binding) = &stmt.kind else { continue };
+            let mut vars: Vec<VarIx> = Vec::new();
+            let mut seen: Vec<&Ident> = Vec::new();
+            for index in &binding.axes {
+                if self.repeated(index, &seen) {
+                    continue;
+                }
+                seen.push(index);
+                vars.extend(self.var(index));
+            }
+            if matches!(self.is_declared_at(&binding.name), Some(Meaning::Let(_))) {
+                let (name, span) = (binding.name.name.clone(), binding.name.span);
+                let value = Expr::error(binding.value.span);
+                self.program.lets.push(hir::Let { name, span, vars, value, stored_as_real: false });
+            }
+        }
+    }
+
+    /// Fills in the values of all lets.
+    fn lets(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            let StmtKind::Let(binding) = &stmt.kind else { continue };
+            let mut scope = Scope::new(Place::Let);
+            for index in &binding.axes {
+                if let Some(var) = self.names.var(&index.name)
+                    && !scope.bound().contains(&var)
+                {
+                    scope.bind(var);
+                }
+            }
+            let value = self.expr(&binding.value, &mut scope);
+            if let Some(Meaning::Let(id)) = self.is_declared_at(&binding.name) {
+                self.program.lets[id.0].value = value;
+            }
+        }
+    }
+
+    /// The variable of an index, or a report that there is no such index.
+    fn var(&mut self, index: &Ident) -> Option<VarIx> {
+        if let Some(var) = self.names.var(&index.name) {
+            return Some(var);
+        }
+        match self.names.get(&index.name).map(|named| named.meaning) {
+            Some(Meaning::Index(axis)) => {
+                let var = VarIx(self.program.vars.len());
+                self.program.vars.push(hir::Var { name: index.name.clone(), axis });
+                self.names.add_var(&index.name, var);
+                Some(var)
+            }
+            Some(Meaning::Broken) => None,
+            Some(meaning) => {
+                let diagnostic =
+                    Diagnostic::error(Code::E0209, format!("expected an index, found {}", meaning.kind()))
+                        .label(index.span, format!("`{index}` is {}, not an index", meaning.kind()));
+                self.report(diagnostic);
+                None
+            }
+            None => {
+                let similar = nearest(&index.name, self.names.all(|m| matches!(m, Meaning::Index(_))))
+                    .map(str::to_owned);
+                let mut diagnostic =
+                    Diagnostic::error(Code::E0304, format!("the index `{index}` has no axis"))
+                        .label(index.span, "how large is its axis?")
+                        .note(
+                            "an axis takes its size from the input that has it, or from an `axis` statement",
+                        );
+                diagnostic = match similar {
+                    Some(similar) => {
+                        diagnostic.suggest(index.span, &*similar, format!("did you mean `{similar}`?"))
+                    }
+                    None => diagnostic.help(format!("declare it: `axis {} = SIZE`", index.base())),
+                };
+                self.report(diagnostic);
+                // One message for each name is enough.
+                let _ = self.names.declare(index.base(), Meaning::Broken, index.span);
+                None
+            }
+        }
+    }
+}
+
+/// Whether a statement stands for a syntax error. (Expressions that do are [`hir::ExprKind::Error`].)
+fn has_syntax_errors(body: &[Stmt]) -> bool {
+    body.iter().any(|stmt| match &stmt.kind {
+        StmtKind::Error => true,
+        StmtKind::Branch(branch) => has_syntax_errors(&branch.body),
+        _ => false,
+    })
+}

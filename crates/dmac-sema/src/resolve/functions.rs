@@ -1,0 +1,188 @@
+//! User functions: each is checked once on its own, before it is inlined anywhere.
+//!
+//! A function works on numbers and sees nothing but its arguments, so that its meaning does not depend on the program
+//! that calls it.
+
+use crate::builtins::{Means, builtin};
+use dmac_source::{Code, Diagnostic, nearest};
+use dmac_syntax::ast::{Expr, ExprKind, FnItem, Ident, Module};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The functions of a module.
+#[derive(Debug)]
+pub(crate) struct Functions<'a> {
+    items: BTreeMap<&'a str, &'a FnItem>,
+    /// Those in which an error was reported: inlining them would report it again.
+    broken: BTreeSet<&'a str>,
+}
+
+impl<'a> Functions<'a> {
+    /// Collects and checks the functions of a module.
+    pub(crate) fn new(module: &'a Module, diagnostics: &mut Vec<Diagnostic>) -> Self {
+        let mut functions = Self { items: BTreeMap::new(), broken: BTreeSet::new() };
+        for item in module.functions() {
+            if let Some(earlier) = functions.items.get(item.name.name.as_str()) {
+                diagnostics.push(
+                    Diagnostic::error(Code::E0202, format!("the function `{}` is declared twice", item.name))
+                        .label(item.name.span, "declared again")
+                        .secondary(earlier.name.span, "first declared here"),
+                );
+                continue;
+            }
+            if builtin(&item.name.name).is_some() {
+                diagnostics.push(
+                    Diagnostic::error(Code::E0202, format!("`{}` is a builtin function", item.name))
+                        .label(item.name.span, "every program has it")
+                        .help("choose another name"),
+                );
+                continue;
+            }
+            functions.items.insert(&item.name.name, item);
+        }
+        for (name, item) in functions.items.clone() {
+            let before = diagnostics.len();
+            functions.check_params(item, diagnostics);
+            functions.check_body(&item.body, item, diagnostics);
+            if diagnostics.len() > before {
+                functions.broken.insert(name);
+            }
+        }
+        functions.check_recursion(diagnostics);
+        functions
+    }
+
+    /// The function called `name`.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a FnItem> {
+        self.items.get(name).copied()
+    }
+
+    /// All names.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.items.keys().copied()
+    }
+
+    /// Whether nothing is wrong with the function on its own.
+    pub(crate) fn is_sound(&self, name: &str) -> bool {
+        !self.broken.contains(name)
+    }
+
+    fn check_params(&self, item: &FnItem, diagnostics: &mut Vec<Diagnostic>) {
+        for (at, param) in item.params.iter().enumerate() {
+            if let Some(first) = item.params[..at].iter().find(|first| first.name == param.name) {
+                diagnostics.push(
+                    Diagnostic::error(Code::E0202, format!("the argument `{param}` is declared twice"))
+                        .label(param.span, "declared again")
+                        .secondary(first.span, "first declared here"),
+                );
+            }
+        }
+    }
+
+    fn check_body(&self, expr: &'a Expr, item: &FnItem, diagnostics: &mut Vec<Diagnostic>) {
+        let mut foreign = |name: &Ident| {
+            if item.params.iter().any(|param| param.name == name.name) {
+                return;
+            }
+            let mut diagnostic =
+                Diagnostic::error(Code::E0213, format!("`{}` has no argument `{name}`", item.name))
+                    .label(name.span, "a function sees its arguments only");
+            diagnostic = match nearest(&name.name, item.params.iter().map(|param| param.name.as_str())) {
+                Some(similar) => diagnostic.suggest(name.span, similar, format!("did you mean `{similar}`?")),
+                None => diagnostic.help(format!("make it an argument: `fn {}(..., {name})`", item.name)),
+            };
+            diagnostics.push(diagnostic);
+        };
+        match &expr.kind {
+            ExprKind::Int(_) | ExprKind::Float { .. } | ExprKind::Bool(_) | ExprKind::Error => {}
+            ExprKind::Name(name) => foreign(name),
+            ExprKind::Index { .. } | ExprKind::Field { .. } | ExprKind::Reduce { .. } => {
+                let what = match &expr.kind {
+                    ExprKind::Reduce { .. } => "a reduction",
+                    _ => "a tensor",
+                };
+                diagnostics.push(
+                    Diagnostic::error(Code::E0213, "a function works on numbers")
+                        .label(expr.span, format!("{what} in a function"))
+                        .help("give the function its elements as arguments, or use a `let`"),
+                );
+            }
+            ExprKind::Call { function, args } => {
+                let takes_type = builtin(&function.name).is_some_and(|row| row.means == Means::Cast);
+                let checked = if takes_type { &args[..args.len().min(1)] } else { args };
+                checked.iter().for_each(|arg| self.check_body(arg, item, diagnostics));
+            }
+            ExprKind::Unary { operand, .. } => self.check_body(operand, item, diagnostics),
+            ExprKind::Binary { lhs, rhs, .. } => {
+                self.check_body(lhs, item, diagnostics);
+                self.check_body(rhs, item, diagnostics);
+            }
+            ExprKind::If { condition, then, otherwise } => {
+                for part in [condition, then, otherwise] {
+                    self.check_body(part, item, diagnostics);
+                }
+            }
+        }
+    }
+
+    /// Reports each function that calls itself, over others or not, and all that call such a one cannot be inlined.
+    fn check_recursion(&mut self, diagnostics: &mut Vec<Diagnostic>) {
+        let calls: BTreeMap<&str, BTreeSet<&'a str>> = self
+            .items
+            .iter()
+            .map(|(name, item)| {
+                let mut called = BTreeSet::new();
+                collect_calls(&item.body, &mut called);
+                called.retain(|callee| self.items.contains_key(callee));
+                (*name, called)
+            })
+            .collect();
+        for (&name, item) in &self.items {
+            let mut reached: BTreeSet<&str> = BTreeSet::new();
+            let mut stack: Vec<&str> = calls[name].iter().copied().collect();
+            while let Some(callee) = stack.pop() {
+                if reached.insert(callee) {
+                    stack.extend(calls[callee].iter().copied());
+                }
+            }
+            if reached.contains(name) {
+                diagnostics.push(
+                    Diagnostic::error(Code::E0207, format!("the function `{name}` calls itself"))
+                        .label(item.name.span, "functions are inlined, so this would never end")
+                        .help("what repeats is written as a reduction: `sum(t: ...)`"),
+                );
+                self.broken.insert(name);
+            } else if reached.iter().any(|callee| calls_itself(callee, &calls)) {
+                self.broken.insert(name);
+            }
+        }
+    }
+}
+
+fn calls_itself(name: &str, calls: &BTreeMap<&str, BTreeSet<&str>>) -> bool {
+    let mut reached: BTreeSet<&str> = BTreeSet::new();
+    let mut stack: Vec<&str> = calls[name].iter().copied().collect();
+    while let Some(callee) = stack.pop() {
+        if reached.insert(callee) {
+            stack.extend(calls[callee].iter().copied());
+        }
+    }
+    reached.contains(name)
+}
+
+fn collect_calls<'a>(expr: &'a Expr, called: &mut BTreeSet<&'a str>) {
+    match &expr.kind {
+        ExprKind::Call { function, args } => {
+            called.insert(&function.name);
+            args.iter().for_each(|arg| collect_calls(arg, called));
+        }
+        ExprKind::Unary { operand, .. } => collect_calls(operand, called),
+        ExprKind::Binary { lhs, rhs, .. } => {
+            collect_calls(lhs, called);
+            collect_calls(rhs, called);
+        }
+        ExprKind::If { condition, then, otherwise } => {
+            [condition, then, otherwise].into_iter().for_each(|part| collect_calls(part, called));
+        }
+        _ => {}
+    }
+}
