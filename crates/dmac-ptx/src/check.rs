@@ -266,9 +266,11 @@ fn frame(kernel: &Kernel, errors: &mut Vec<CheckError>) {
     if frame.shared.is_none() && uses(|i| matches!(i, Inst::SharedBase { .. })) {
         complain("dynamic shared memory is addressed but not declared".to_owned());
     }
-    if frame.threads.is_none() && uses(|i| matches!(i, Inst::Setmaxnreg { .. })) {
-        // ptxas would say C7508 and ignore the instruction.
-        complain("setmaxnreg needs the number of threads in the frame".to_owned());
+    let register_count_known =
+        frame.max_registers.is_some() || (frame.threads.is_some() && frame.min_ctas.is_some());
+    if !register_count_known && uses(|i| matches!(i, Inst::Setmaxnreg { .. })) {
+        // ptxas 13 says C7508 and ignores the instruction; the number of threads alone is not enough for it.
+        complain("setmaxnreg needs min_ctas (with threads) or max_registers in the frame".to_owned());
     }
 }
 

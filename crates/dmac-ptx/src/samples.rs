@@ -4,6 +4,7 @@
 //! executes. Attention appears here only because its kernels use every instruction that the assembler has; the compiler
 //! takes nothing from this module.
 
+mod forward_sm80;
 mod forward_sm90;
 mod small;
 mod technique;
@@ -11,6 +12,7 @@ mod tile;
 
 use crate::kernel::Kernel;
 
+pub use forward_sm80::forward_sm80;
 pub use forward_sm90::{Forward, Source, forward_sm90};
 pub use small::{mma_tile, vector_add};
 pub use technique::{
@@ -40,6 +42,10 @@ pub fn all() -> Vec<Sample> {
         cluster_multicast(),
         split_combine(),
         backward_preprocess(),
+        forward_sm80(64, false),
+        forward_sm80(64, true),
+        forward_sm80(128, false),
+        forward_sm80(128, true),
         forward_sm90(Forward { head_dim: 64, causal: false, source: Source::Blocks }),
         forward_sm90(Forward { head_dim: 64, causal: true, source: Source::Blocks }),
         forward_sm90(Forward { head_dim: 128, causal: false, source: Source::Blocks }),

@@ -156,7 +156,10 @@ fn ranges_of_immediates() {
     let wrong: [(&str, fn(&mut Assembler)); 7] = [
         ("barrier is 16", |k| k.bar_sync(16, 128)),
         ("threads of a barrier is 100", |k| k.bar_sync(1, 100)),
-        ("registers is 25", |k| k.setmaxnreg_dec(25)),
+        ("registers is 25", |k| {
+            k.min_ctas(1);
+            k.setmaxnreg_dec(25);
+        }),
         ("arrivals is 0", |k| {
             let base = k.shared_base("base");
             k.mbarrier_init(shared(base), 0);
@@ -337,6 +340,15 @@ fn frames() {
             k.shared_base("base");
         }),
         ["k: dynamic shared memory is addressed but not declared"]
+    );
+    assert_eq!(
+        frame(|k| {
+            k.threads(128);
+            k.setmaxnreg_dec(24);
+        })
+        .last()
+        .map(String::as_str),
+        Some("k: setmaxnreg needs min_ctas (with threads) or max_registers in the frame")
     );
     assert_eq!(frame(|k| k.cluster(2)), ["k: sm_80 has no clusters"]);
 }
