@@ -1,0 +1,81 @@
+//! How an integer expression moves when the query goes on to the next position.
+//!
+//! Input → output: an int node and a query variable → [`Trend`].
+//!
+//! The rules are those of calculus on steps: sums keep a common direction, a negative factor turns it round, `min`, `max`
+//! and the floor of a division by a positive number keep it. A tensor read at the query's position is data: unknown.
+
+use crate::analysis::linear::Linear;
+use crate::analysis::proof::{never_negative, positive};
+use dmac_ir::{Binary, Graph, NodeId, Op, Unary, Var};
+
+/// The direction of an expression in the query's position.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Trend {
+    /// Does not depend on the query.
+    Constant,
+    /// Never falls.
+    Rising,
+    /// Never rises.
+    Falling,
+    /// Not known.
+    Unknown,
+}
+
+impl Trend {
+    /// Whether the expression never falls.
+    pub fn never_falls(self) -> bool {
+        matches!(self, Self::Constant | Self::Rising)
+    }
+
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Constant, trend) | (trend, Self::Constant) => trend,
+            (a, b) if a == b => a,
+            _ => Self::Unknown,
+        }
+    }
+
+    fn turned(self) -> Self {
+        match self {
+            Self::Rising => Self::Falling,
+            Self::Falling => Self::Rising,
+            trend => trend,
+        }
+    }
+}
+
+/// The trend of `id` in the position of `query`.
+pub fn trend(graph: &Graph, id: NodeId, query: Var) -> Trend {
+    if !graph.free(id).contains(&query) {
+        return Trend::Constant;
+    }
+    let operands = graph.operands(id);
+    let of = |at: usize| trend(graph, operands[at], query);
+    match graph.op(id) {
+        // The position is the row's index plus a constant of the batch element.
+        Op::Position { .. } | Op::Index(_) | Op::TileEdge { .. } => Trend::Rising,
+        Op::Unary(Unary::Neg) => of(0).turned(),
+        Op::Unary(Unary::Relu) => of(0),
+        Op::Binary(Binary::Add | Binary::Min | Binary::Max) => of(0).and(of(1)),
+        Op::Binary(Binary::Sub) => of(0).and(of(1).turned()),
+        Op::Binary(Binary::Mul) => {
+            let (factor, moving) = match (of(0), of(1)) {
+                (Trend::Constant, moving) => (operands[0], moving),
+                (moving, Trend::Constant) => (operands[1], moving),
+                _ => return Trend::Unknown,
+            };
+            let factor = Linear::of(graph, factor);
+            if never_negative(graph, &factor) {
+                moving
+            } else if factor.scale(-1).is_some_and(|negated| never_negative(graph, &negated)) {
+                moving.turned()
+            } else {
+                Trend::Unknown
+            }
+        }
+        Op::Binary(Binary::IntDiv) if of(1) == Trend::Constant && positive(graph, operands[1]) => of(0),
+        Op::If if of(0) == Trend::Constant => of(1).and(of(2)),
+        _ => Trend::Unknown,
+    }
+}
