@@ -104,7 +104,7 @@ pub fn compile(
     on_phase: &mut dyn FnMut(Phase, &dyn Display),
 ) -> Result<Compiled, Vec<Diagnostic>> {
     let (module, mut diagnostics) = dmac_syntax::parse(source);
-    on_phase(Phase::Ast, &module);
+    on_phase(Phase::Ast, &dmac_syntax::ast::tree(&module));
 
     let sema_options = SemaOptions {
         head_dim: Some(options.head_dim),
@@ -116,7 +116,8 @@ pub fn compile(
     if has_errors(&diagnostics) {
         return Err(diagnostics);
     }
-    let analyzed = pick(programs, options.attention.as_deref(), &mut diagnostics).ok_or(())
+    let analyzed = pick(programs, options.attention.as_deref(), &mut diagnostics)
+        .ok_or(())
         .map_err(|()| diagnostics.clone())?;
     on_phase(Phase::Ir, &analyzed.graph);
 

@@ -9,6 +9,7 @@ use super::lists::AliveLists;
 use super::{Env, Lowering, Space};
 use crate::kernel::{
     Element, Expr, GridAxis, Kernel, ScalarType, Space as Memory, Stmt, TensorId, TileId, TileRef, VarId,
+    type_of,
 };
 use dmac_ir::{
     Attend, Attendance, AxisKind, Binary, Compare, Field, Form, NodeId, Normalize, Op, Unary, Walk,
@@ -275,6 +276,7 @@ impl Lowering<'_> {
         let last = Expr::Var(first) + count - Expr::Int(1);
         Self::tile_edges(&mut env, attend, parts.span.clone(), (Expr::Var(first), last));
         let (active, full) = self.classes(cx, parts, &env);
+        let (active, full) = (self.once_a_tile(cx, active, first), self.once_a_tile(cx, full, first));
         let mut visit = Vec::new();
         self.visit(cx, &mut visit, parts, &env, &cols, full);
         let active = Expr::and(fresh.unwrap_or(Expr::Bool(true)), active);
@@ -508,5 +510,28 @@ impl Lowering<'_> {
                 cols: Expr::Int(parts.features as i64),
             });
         }
+    }
+
+    /// Reductions over the rows of a tile do not change from key tile to key tile: they move before the loop.
+    fn once_a_tile(&self, cx: &mut Cx, value: Expr, first: VarId) -> Expr {
+        let mut found = Vec::new();
+        value.any(&mut |x| {
+            let varies = x.any(&mut |x| match x {
+                Expr::Var(var) => *var == first || cx.kernel.var(*var).name == "cols",
+                _ => false,
+            });
+            if matches!(x, Expr::Reduce { .. }) && !varies && !found.contains(x) {
+                found.push(x.clone());
+            }
+            false
+        });
+        found.into_iter().fold(value, |value, reduction| {
+            let mut hoist = std::mem::take(&mut cx.hoist);
+            let ty = type_of(&self.program, Some(&cx.kernel), &reduction);
+            let ty = ty.unwrap_or_else(|message| panic!("lower: {message}"));
+            let var = cx.set(&mut hoist, "of_rows", ty, reduction.clone());
+            cx.hoist = hoist;
+            value.replace(&|x| (*x == reduction).then(|| var.clone()))
+        })
     }
 }

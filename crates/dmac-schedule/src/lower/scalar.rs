@@ -92,14 +92,21 @@ impl Lowering<'_> {
                 (first, end)
             }
             Domain::Tile { of, .. } => {
-                let last = env.edges[&(of, Edge::Last)].clone();
-                (env.edges[&(of, Edge::First)].clone(), last + Expr::Int(1))
+                let first = env.edges[&(of, Edge::First)].clone();
+                let end = env.edges[&(of, Edge::Last)].clone() + Expr::Int(1);
+                if self.kind(of) != AxisKind::Query {
+                    return (first, end);
+                }
+                // A query tile's edges are logical positions; its elements are rows.
+                let batch = self.batch_in(env).expect("a query tile is of a batch element");
+                let offset = self.key_length(batch, env) - self.extent(of);
+                (first - offset.clone(), end - offset)
             }
         }
     }
 
     fn is_key(&self, var: Var) -> bool {
-        self.graph.axis(self.graph.axis_of(var)).kind == AxisKind::Key
+        self.kind(var) == AxisKind::Key
     }
 
     /// The batch variable in scope.

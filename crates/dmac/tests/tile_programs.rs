@@ -1,0 +1,128 @@
+//! Every program of the library: its tile program, interpreted, agrees with what its graph means.
+
+use dmac::{Options, SourceFile, Storage, compile};
+use dmac_interp::{Data, Inputs, evaluate, kernel, random_inputs};
+use dmac_ir::ParamValue;
+use std::collections::BTreeMap;
+
+/// Sizes, and parameters as the program names them.
+struct Case {
+    sizes: &'static [(&'static str, i64)],
+    params: &'static [(&'static str, i64)],
+}
+
+const CASES: &[Case] = &[
+    Case { sizes: &[("B", 2), ("H", 4), ("G", 2), ("M", 70), ("N", 70)], params: &[("w", 5), ("window", 9)] },
+    Case {
+        sizes: &[("B", 1), ("H", 3), ("G", 1), ("M", 13), ("N", 81)],
+        params: &[("w", 20), ("window", 30)],
+    },
+    Case { sizes: &[("B", 1), ("H", 2), ("G", 2), ("M", 20), ("N", 7)], params: &[("w", 0), ("window", 3)] },
+    Case {
+        sizes: &[("B", 1), ("H", 1), ("M", 1), ("N", 33)],
+        params: &[("w", 40), ("sink", 2), ("window", 4)],
+    },
+    Case { sizes: &[("B", 1), ("H", 2), ("M", 5), ("N", 0)], params: &[] },
+];
+
+fn check(name: &str, extra: &[(&str, i64)], pins: &[(&str, i64)]) {
+    let path = format!("{}/../../dsl/std/{name}.dmac", env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(path).expect("the library has the program");
+    let source = SourceFile::new(name, text);
+    let mut options = Options::native(16, Storage::F32);
+    options.value_dim = Some(8);
+    options.defines = pins.iter().map(|(name, value)| ((*name).into(), dmac::Value::Int(*value))).collect();
+    let compiled = compile(&source, &options, &mut |_, _| {}).unwrap_or_else(|errors| panic!("{errors:?}"));
+    for (at, case) in CASES.iter().enumerate() {
+        let mut sizes: BTreeMap<String, i64> =
+            case.sizes.iter().chain(extra).map(|(name, size)| ((*name).to_owned(), *size)).collect();
+        sizes.entry("G".into()).or_insert(case.sizes[1].1);
+        let mut inputs = random_inputs(&compiled.meaning, &sizes, dmac_interp::Storage::F32, at as u64)
+            .expect("sizes fit");
+        for (param, value) in compiled.meaning.params.iter().zip(&mut inputs.params) {
+            let given = case.params.iter().find(|(name, _)| *name == param.name);
+            if let (Some((_, given)), ParamValue::Int(value)) = (given, value) {
+                *value = *given;
+            }
+        }
+        agree(name, at, &compiled, &inputs);
+        if compiled.meaning.inputs.len() >= 3 && sizes["N"] > 3 {
+            let lengths = (0..sizes["B"]).map(|b| (sizes["N"] - 3 * b - 1).max(0)).collect();
+            agree(name, at, &compiled, &Inputs { kv_len: Some(lengths), ..inputs });
+        }
+    }
+}
+
+fn agree(name: &str, case: usize, compiled: &dmac::Compiled, inputs: &Inputs) {
+    let context = || format!("{name}, case {case}, lengths {:?}", inputs.kv_len);
+    let wanted = evaluate(&compiled.meaning, inputs, &dmac_interp::Options::default())
+        .unwrap_or_else(|error| panic!("{}: {error}", context()));
+    let passed = evaluate(
+        &compiled.graph,
+        inputs,
+        &dmac_interp::Options {
+            tiles: compiled.graph.vars.iter().map(|var| (var.axis, 8)).collect(),
+            ..Default::default()
+        },
+    )
+    .unwrap_or_else(|error| panic!("{} after the passes: {error}", context()));
+    let stored = kernel::execute(&compiled.program, &compiled.meaning, inputs, 7)
+        .unwrap_or_else(|error| panic!("{}: {error}\n{}", context(), compiled.program));
+    for output in &wanted.tensors {
+        let other = passed.get(&output.name).expect("passes keep outputs");
+        let found = stored.iter().find(|tensor| tensor.name == output.name).expect("an output is stored");
+        assert_eq!(found.dims, output.dims, "{}: {}", context(), output.name);
+        for (index, (want, got)) in output.data.iter().zip(&found.data).enumerate() {
+            let pass = other.data[index];
+            let near = |got: f64| *want == got || (want - got).abs() <= 2e-5 * (1.0 + want.abs());
+            assert!(
+                near(pass),
+                "{}: {}[{index}] is {pass} after the passes, not {want}\n{}",
+                context(),
+                output.name,
+                compiled.graph
+            );
+            let got = got.unwrap_or_else(|| {
+                panic!("{}: {}[{index}] was not written\n{}", context(), output.name, compiled.program)
+            });
+            assert!(
+                near(got),
+                "{}: {}[{index}] is {got}, not {want}\n{}",
+                context(),
+                output.name,
+                compiled.program
+            );
+        }
+    }
+    assert!(
+        inputs
+            .tensors
+            .iter()
+            .all(|tensor| !matches!(&tensor.data, Data::F32(data) if data.iter().any(|x| x.is_nan())))
+    );
+}
+
+macro_rules! programs {
+    ($($name:ident $(, $sizes:expr, $pins:expr)?;)*) => {
+        $(#[test]
+        fn $name() {
+            #[allow(unused_mut, unused_assignments)]
+            let (mut sizes, mut pins): (&[(&str, i64)], &[(&str, i64)]) = (&[], &[]);
+            $((sizes, pins) = ($sizes, $pins);)?
+            check(stringify!($name), sizes, pins);
+        })*
+    };
+}
+
+programs! {
+    full;
+    causal;
+    sliding_window;
+    alibi;
+    softcap;
+    document;
+    dma;
+    nsa, &[("t", 4), ("r", 3), ("T", 4), ("R", 3)], &[("l", 4), ("stride", 2), ("block", 8), ("n", 4)];
+    indexed, &[("x", 3), ("f", 8)], &[];
+    low_rank, &[], &[("r", 6)];
+}
