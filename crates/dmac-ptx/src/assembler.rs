@@ -186,7 +186,10 @@ impl Assembler {
         if roles[at].class != class {
             // One role, one type: the declaration `.reg .f32 %s<64>` has one. The offender gets a role of its own so
             // that recording can go on and every error is reported at once.
-            self.errors.push(CheckError::role_class(&self.kernel, &role, class));
+            let error = CheckError::role_class(&self.kernel, &role, class);
+            if !self.errors.iter().any(|e| e.kind == error.kind) {
+                self.errors.push(error);
+            }
             return self.new_register(&format!("{role}_{}", class.name()), class);
         }
         let number = roles[at].count;

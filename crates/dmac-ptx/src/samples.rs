@@ -4,6 +4,7 @@
 //! executes. Attention appears here only because its kernels use every instruction that the assembler has; the compiler
 //! takes nothing from this module.
 
+mod backward_sm90;
 mod forward_sm80;
 mod forward_sm90;
 mod small;
@@ -12,6 +13,7 @@ mod tile;
 
 use crate::kernel::Kernel;
 
+pub use backward_sm90::backward_sm90;
 pub use forward_sm80::forward_sm80;
 pub use forward_sm90::{Forward, Source, forward_sm90};
 pub use small::{mma_tile, vector_add};
@@ -52,6 +54,10 @@ pub fn all() -> Vec<Sample> {
         forward_sm90(Forward { head_dim: 128, causal: true, source: Source::Blocks }),
         forward_sm90(Forward { head_dim: 64, causal: false, source: Source::Rows }),
         forward_sm90(Forward { head_dim: 128, causal: false, source: Source::Rows }),
+        backward_sm90(64, false),
+        backward_sm90(64, true),
+        backward_sm90(128, false),
+        backward_sm90(128, true),
     ]
 }
 

@@ -5,7 +5,7 @@
 //! and `wgmma`. Tiles start at multiples of 1024 bytes.
 
 use crate::{
-    Addr, Assembler, B32, B64, Cmp, Cond, Pred, Reg, SWIZZLE_128B_1024, Shared, ShflMode, Special, shared,
+    Addr, Assembler, B32, B64, Cmp, Cond, Reg, SWIZZLE_128B_1024, Shared, ShflMode, Special, shared,
 };
 
 /// Bytes of one row of a subtile: 64 elements of 16 bits.
@@ -121,12 +121,6 @@ impl Ring {
         let parity = k.mov(&format!("{role}_parity"), self.parity);
         Ring { stage, parity, ..self }
     }
-
-    /// Takes over another position.
-    pub fn set(self, k: &mut Assembler, from: Ring) {
-        k.mov(self.stage, from.stage);
-        k.mov(self.parity, from.parity);
-    }
 }
 
 /// The lower half of the descriptor of the tile at `base + offset (+ more)`. `leading_bytes` is the distance between
@@ -164,9 +158,4 @@ pub(super) fn k_major_step(rows: u32) -> impl Fn(u32) -> u32 {
 /// Bytes from the start of an MN-major tile to k-step `step`: 16 rows.
 pub(super) fn mn_major_step(step: u32) -> u32 {
     step * 16 * ROW
-}
-
-/// `low <= value < high` in one predicate; both are compared unsigned.
-pub(super) fn below(k: &mut Assembler, role: &str, value: Reg<B32>, bound: Reg<B32>) -> Reg<Pred> {
-    k.setp_u(role, value, Cmp::Lt, bound)
 }
