@@ -7,8 +7,9 @@ use crate::{Diagnostic, Label, SourceFile, Span};
 #[derive(Serialize)]
 struct Message<'a> {
     #[serde(rename = "$message_type")]
-    message_type: &'static str,
-    message: &'a str,
+    kind: &'static str,
+    #[serde(rename = "message")]
+    text: &'a str,
     code: Option<CodeField>,
     level: &'static str,
     spans: Vec<SpanField<'a>>,
@@ -58,8 +59,8 @@ pub(crate) fn object(file: &SourceFile, diagnostic: &Diagnostic, rendered: &str)
         child("help", &suggestion.message, vec![span])
     }));
     let message = Message {
-        message_type: "diagnostic",
-        message: &diagnostic.message,
+        kind: "diagnostic",
+        text: &diagnostic.message,
         code: Some(CodeField { code: diagnostic.code.as_str(), explanation: diagnostic.code.page() }),
         level: diagnostic.severity.name(),
         spans: diagnostic.labels.iter().map(|label| labelled(file, label)).collect(),
@@ -70,15 +71,7 @@ pub(crate) fn object(file: &SourceFile, diagnostic: &Diagnostic, rendered: &str)
 }
 
 fn child<'a>(level: &'static str, message: &'a str, spans: Vec<SpanField<'a>>) -> Message<'a> {
-    Message {
-        message_type: "diagnostic",
-        message,
-        code: None,
-        level,
-        spans,
-        children: vec![],
-        rendered: None,
-    }
+    Message { kind: "diagnostic", text: message, code: None, level, spans, children: vec![], rendered: None }
 }
 
 fn labelled<'a>(file: &'a SourceFile, label: &'a Label) -> SpanField<'a> {

@@ -10,7 +10,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     for candidate in candidates {
         let longer = name.chars().count().max(candidate.chars().count());
         // A one-letter index is a slip of every other one; suggesting one of those would be noise.
-        if longer < 2 || longer > 64 {
+        if !(2..=64).contains(&longer) {
             continue;
         }
         let distance = distance(name, candidate);

@@ -18,7 +18,7 @@ mod stmt;
 
 use std::cell::{Cell, RefCell};
 
-use dmac_source::{Code, Diagnostic, SourceFile};
+use dmac_source::{Code, Diagnostic, SourceFile, Span};
 
 use crate::ast::Module;
 use crate::lexer::{Lexed, lex};
@@ -34,7 +34,7 @@ pub fn parse(file: &SourceFile) -> (Module, Vec<Diagnostic>) {
     let context = Context::new(file, &lexed);
     let module = Module { items: item::items(Tokens::new(&context)) };
     let mut diagnostics = context.diagnostics.into_inner();
-    diagnostics.retain(|diagnostic| !follows_from_lexer(&lexed, diagnostic));
+    diagnostics.retain(|diagnostic| !follows_from_lexer(file, &lexed, diagnostic));
     diagnostics.extend(lexed.diagnostics.iter().cloned());
     diagnostics.extend(idle_docs(&lexed));
     diagnostics.sort_by_key(Diagnostic::primary_span);
@@ -42,17 +42,18 @@ pub fn parse(file: &SourceFile) -> (Module, Vec<Diagnostic>) {
     (module, diagnostics)
 }
 
-/// Whether the parser only missed what the lexer has reported right before it.
-fn follows_from_lexer(lexed: &Lexed, diagnostic: &Diagnostic) -> bool {
-    let Some(span) = diagnostic.primary_span().filter(|_| diagnostic.code == Code::E0103) else {
-        return false;
-    };
+/// Whether the parser only missed what the lexer has reported right before it, on the same line.
+fn follows_from_lexer(file: &SourceFile, lexed: &Lexed, diagnostic: &Diagnostic) -> bool {
+    let Some(span) = diagnostic.primary_span() else { return false };
     let next = lexed.tokens.partition_point(|token| token.span.start < span.start);
     let from = next.checked_sub(1).map_or(0, |last| lexed.tokens[last].span.end);
-    let in_gap = |other: &Diagnostic| {
-        other.primary_span().is_some_and(|other| from <= other.start && other.start <= span.start)
+    let right_before = |other: &Diagnostic| {
+        other.primary_span().is_some_and(|other| {
+            let gap = Span { start: other.start.min(span.start), end: span.start };
+            from <= other.start && other.start <= span.start && !file.slice(gap).contains('\n')
+        })
     };
-    lexed.diagnostics.iter().any(in_gap)
+    lexed.diagnostics.iter().any(right_before)
 }
 
 /// Warnings about doc comments that precede no item, one for each run of lines.
@@ -85,10 +86,6 @@ fn begins_statement(input: Tokens<'_>) -> bool {
         TokenKind::Keyword(keyword) => keyword.begins_statement(),
         _ => begins_assignment(input),
     }
-}
-
-fn begins_item(input: Tokens<'_>) -> bool {
-    matches!(input.next().kind, TokenKind::Keyword(Keyword::Attention | Keyword::Fn))
 }
 
 /// Skips to the first place, outside of braces that open on the way, where `here` holds, a `}` closes the body

@@ -1,4 +1,4 @@
-//! The programs of `dsl/std` are read without a word.
+//! The programs of `dsl/std` are read without a word, documented and formatted.
 
 use std::fs;
 use std::path::Path;
@@ -22,5 +22,26 @@ fn every_program_parses() {
         assert!(diagnostics.is_empty(), "{}", Renderer::new(Format::Human).render_all(&file, &diagnostics));
         let names: Vec<&str> = module.attentions().map(|attention| attention.name.name.as_str()).collect();
         assert_eq!(names, [file.name().trim_end_matches(".dmac")]);
+    }
+}
+
+#[test]
+fn every_program_is_formatted() {
+    for file in programs() {
+        assert_eq!(dmac_syntax::format(&file).as_deref(), Ok(file.text()), "{}", file.name());
+    }
+}
+
+#[test]
+fn every_program_says_what_it_is() {
+    for file in programs() {
+        for attention in dmac_syntax::parse(&file).0.attentions() {
+            let doc = attention.doc.join("\n");
+            assert!(
+                doc.contains("arXiv") || doc.contains("report"),
+                "{} names no source:\n{doc}",
+                attention.name
+            );
+        }
     }
 }

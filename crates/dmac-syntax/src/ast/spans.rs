@@ -150,7 +150,9 @@ fn expr(Expr { kind, span }: &mut Expr) {
             expr(rhs);
         }
         ExprKind::If { condition, then, otherwise } => {
-            [condition, then, otherwise].into_iter().for_each(|part| expr(part));
+            expr(condition);
+            expr(then);
+            expr(otherwise);
         }
         ExprKind::Reduce { op: _, op_span, binders, body } => {
             *op_span = NOWHERE;

@@ -37,7 +37,9 @@ fn line(out: &mut String, depth: usize, text: &str) {
 }
 
 fn docs(out: &mut String, doc: &[String]) {
-    doc.iter().for_each(|text| line(out, 1, format!("doc {text}").trim_end()));
+    for text in doc {
+        line(out, 1, format!("doc {text}").trim_end());
+    }
 }
 
 fn names(idents: &[Ident]) -> String {
@@ -134,8 +136,8 @@ fn source_list(over: &Over) -> String {
 /// An expression in prefix form.
 fn prefix(expr: &Expr) -> String {
     let form = |head: &str, operands: &[&Expr]| {
-        let operands: String = operands.iter().map(|operand| format!(" {}", prefix(operand))).collect();
-        format!("({head}{operands})")
+        let operands: Vec<String> = operands.iter().map(|operand| prefix(operand)).collect();
+        format!("({})", [&[head.to_owned()], operands.as_slice()].concat().join(" "))
     };
     match &expr.kind {
         ExprKind::Int(value) => value.to_string(),

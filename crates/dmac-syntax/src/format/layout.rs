@@ -118,9 +118,8 @@ impl Page {
                 self.out.push(' ');
                 self.column += 1;
             }
-            Layout::Cut => {}
             Layout::IfBroken(text) if broken => self.out.push_str(text),
-            Layout::IfBroken(_) => {}
+            Layout::Cut | Layout::IfBroken(_) => {}
             Layout::Indent(inner) => self.write(inner, indent + INDENT, broken, tail),
             Layout::Group(inner) => {
                 let fits = self.column + inner.width() + tail <= self.width;

@@ -121,7 +121,7 @@ pub(super) fn enclosed<'a, T>(
 }
 
 /// The closing bracket, or a report that it is missing.
-fn closed<'a>(input: Tokens<'a>, open: Punct, open_span: Span, close: Punct) -> Result<'a, ()> {
+fn closed(input: Tokens<'_>, open: Punct, open_span: Span, close: Punct) -> Result<'_, ()> {
     let token = input.next();
     let opened = format!("to close this {}", open.quoted());
     let missing = |message: String| {

@@ -50,7 +50,7 @@ pub(super) fn expected<'a, T>(input: Tokens<'a>, what: &'static str) -> Result<'
 }
 
 /// Fails for good, with a diagnostic of its own.
-pub(super) fn fail<'a, T>(input: Tokens<'a>, report: Diagnostic) -> Result<'a, T> {
+pub(super) fn fail<T>(input: Tokens<'_>, report: Diagnostic) -> Result<'_, T> {
     Err(nom::Err::Failure(Expected { at: input.index(), what: vec![], report: Some(Box::new(report)) }))
 }
 

@@ -43,14 +43,14 @@ fn built(input: Tokens<'_>) -> Result<'_, Built> {
 }
 
 /// A node over parts, if the tree does not get too tall.
-fn node<'a>(rest: Tokens<'a>, kind: ExprKind, span: Span, tallest: usize) -> Result<'a, Built> {
+fn node(rest: Tokens<'_>, kind: ExprKind, span: Span, tallest: usize) -> Result<'_, Built> {
     if tallest >= MAX_HEIGHT {
         return fail(rest, too_deep(rest.last_span()));
     }
     Ok((rest, Built { expr: Expr::new(kind, span), height: tallest + 1 }))
 }
 
-fn leaf<'a>(rest: Tokens<'a>, kind: ExprKind, span: Span) -> Result<'a, Built> {
+fn leaf(rest: Tokens<'_>, kind: ExprKind, span: Span) -> Result<'_, Built> {
     node(rest, kind, span, 0)
 }
 
@@ -78,7 +78,9 @@ fn binary(input: Tokens<'_>, min: u8) -> Result<'_, Built> {
     let mut compared: Option<Built> = None;
     while let Some((op, problem)) = operator(rest).filter(|(op, _)| op.precedence() >= min) {
         let op_span = rest.next().span;
-        problem.into_iter().for_each(|problem| rest.context.report(problem));
+        if let Some(problem) = problem {
+            rest.context.report(problem);
+        }
         let (after, right) = binary(rest.advance(1), op.precedence() + 1)?;
         rest = after;
         let middle = if op.is_comparison() { compared.take() } else { None };
@@ -187,9 +189,10 @@ fn unary(input: Tokens<'_>) -> Result<'_, Built> {
         TokenKind::Punct(Punct::Minus) => prefixed(input, UnOp::Neg, unary),
         TokenKind::Punct(Punct::Plus) => {
             let span = input.next().span;
+            let with_blanks = Span { start: span.start, end: input.ahead(1).span.start };
             let diagnostic = Diagnostic::error(Code::E0108, "there is no `+` before a single operand")
                 .label(span, "nothing to add to")
-                .suggest(span, "", "remove it");
+                .suggest(with_blanks, "", "remove it");
             input.context.report(diagnostic);
             nested(input.advance(1), unary)
         }
@@ -245,6 +248,8 @@ fn primary(input: Tokens<'_>) -> Result<'_, Built> {
             built(input)
         }
         TokenKind::Foreign(Foreign::Bang | Foreign::Tilde) => negation(input),
+        // No statement begins with a bracket, so this is meant for a name.
+        TokenKind::Keyword(_) if rest.at(Punct::LeftBracket) => read(input),
         _ => expected(input, "an expression"),
     }
 }

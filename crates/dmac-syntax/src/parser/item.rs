@@ -8,7 +8,7 @@ use super::expected::{Result, describe, diagnose, expected, fail, unexpected};
 use super::expr::expr;
 use super::input::Tokens;
 use super::stmt::{arguments, body, header};
-use super::{begins_item, begins_statement, skip_to};
+use super::{begins_statement, skip_to};
 use crate::ast::{Attention, FnItem, Item, Param, ParamType};
 use crate::token::{Keyword, Punct, TokenKind};
 
@@ -26,7 +26,7 @@ pub(super) fn items(input: Tokens<'_>) -> Vec<Item> {
             let failed_at = rest.failure(&error);
             rest.context.report(diagnose(rest, error));
             let from = if failed_at.index() > rest.index() { failed_at } else { rest.advance(1) };
-            let after = skip_to(from, begins_item);
+            let after = skip_to(from, begins_misspelt_attention);
             (after, Item::Error(after.since(rest)))
         });
         items.push(item);
@@ -116,10 +116,7 @@ fn foreign(input: Tokens<'_>) -> Result<'_, Item> {
     let diagnostic =
         Diagnostic::error(Code::E0111, format!("expected `attention` or `fn`, found {}", describe(input)))
             .label(token.span, "a program consists of `attention NAME { ... }` and `fn NAME(x) = ...`");
-    let misspelt = token.kind == TokenKind::Ident
-        && input.ahead(1).kind == TokenKind::Ident
-        && nearest(input.text(), ["attention"]).is_some();
-    if misspelt {
+    if begins_misspelt_attention(input) {
         input.context.report(diagnostic.suggest(token.span, "attention", "did you mean `attention`?"));
         return attention(input, input.advance(1));
     }
@@ -133,6 +130,14 @@ fn foreign(input: Tokens<'_>) -> Result<'_, Item> {
         _ => "the shortest program is `attention full { }`",
     };
     input.context.report(diagnostic.help(help));
-    let rest = skip_to(input.advance(1), begins_item);
+    let rest = skip_to(input.advance(1), begins_misspelt_attention);
     Ok((rest, Item::Error(rest.since(input))))
+}
+
+/// Whether a slip of `attention` and a name come next.
+fn begins_misspelt_attention(input: Tokens<'_>) -> bool {
+    input.next().kind == TokenKind::Ident
+        && input.ahead(1).kind == TokenKind::Ident
+        && matches!(input.ahead(2).kind, TokenKind::Punct(Punct::LeftBrace | Punct::LeftParen))
+        && nearest(input.text(), ["attention"]).is_some()
 }

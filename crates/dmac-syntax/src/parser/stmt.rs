@@ -6,13 +6,13 @@ use nom::Parser as _;
 use super::delimited::{
     ListRules, after, axes, elements, enclosed, keyword, list, name, nested, punct, word,
 };
-use super::expected::{Result, describe, diagnose, expected, fail, foreign_help, unexpected};
+use super::expected::{Result, describe, diagnose, expected, fail, foreign_help, label, unexpected};
 use super::expr::expr;
 use super::input::Tokens;
 use super::{begins_assignment, begins_statement, skip_to};
 use crate::ast::{
-    Axis, AxisDef, Branch, Emit, Expr, Ident, Input, InputType, InputTypeKind, Let, Normalize, Over, Select,
-    Stmt, StmtKind, Ties,
+    Axis, AxisDef, Branch, Emit, Ident, Input, InputType, InputTypeKind, Let, Normalize, Over, Select, Stmt,
+    StmtKind, Ties,
 };
 use crate::token::{Foreign, Keyword, Punct, TokenKind};
 
@@ -265,37 +265,35 @@ fn select(input: Tokens<'_>) -> Result<'_, StmtKind> {
         (rest, None)
     };
     let what = if block.is_some() { "`of`" } else { "an index over blocks or `of`" };
-    let (mut rest, _) = super::expected::label(what, keyword(Keyword::Of))(rest)?;
-    let operand;
-    (rest, operand) = expr(rest)?;
+    let (rest, _) = label(what, keyword(Keyword::Of))(rest)?;
+    let (mut rest, operand) = expr(rest)?;
     let mut select = Select { count, block, operand, among: None, forcing: None, plus: None, ties: None };
-    let mut last_clause: Option<Keyword> = None;
-    loop {
-        let TokenKind::Keyword(clause @ (Keyword::Among | Keyword::Forcing | Keyword::Plus | Keyword::Ties)) =
-            rest.next().kind
-        else {
-            return Ok((rest, StmtKind::Select(select)));
-        };
-        if let Some(last) = last_clause.filter(|last| *last >= clause) {
+    let mut last: Option<Keyword> = None;
+    while let TokenKind::Keyword(
+        clause @ (Keyword::Among | Keyword::Forcing | Keyword::Plus | Keyword::Ties),
+    ) = rest.next().kind
+    {
+        if let Some(last) = last.filter(|last| *last >= clause) {
             rest.context.report(clause_order(rest, clause, last));
         }
-        last_clause = Some(last_clause.map_or(clause, |last| last.max(clause)));
-        let condition: Option<Expr>;
-        match clause {
-            Keyword::Ties => {
-                let ties;
-                (rest, ties) = tie_rule(rest.advance(1))?;
-                select.ties = Some(ties);
-                continue;
-            }
-            _ => (rest, condition) = expr(rest.advance(1)).map(|(rest, value)| (rest, Some(value)))?,
+        last = last.max(Some(clause));
+        let inner = rest.advance(1);
+        if clause == Keyword::Ties {
+            let (after, ties) = tie_rule(inner)?;
+            select.ties = Some(ties);
+            rest = after;
+            continue;
         }
-        match clause {
-            Keyword::Among => select.among = condition,
-            Keyword::Forcing => select.forcing = condition,
-            _ => select.plus = condition,
-        }
+        let (after, condition) = expr(inner)?;
+        let place = match clause {
+            Keyword::Among => &mut select.among,
+            Keyword::Forcing => &mut select.forcing,
+            _ => &mut select.plus,
+        };
+        *place = Some(condition);
+        rest = after;
     }
+    Ok((rest, StmtKind::Select(select)))
 }
 
 fn clause_order(input: Tokens<'_>, clause: Keyword, last: Keyword) -> Diagnostic {

@@ -37,7 +37,7 @@ pub fn read(text: &str) -> Grammar {
     }
     let grammar = Grammar { rules };
     for name in grammar.names() {
-        grammar.visit(&grammar.rules[name], &mut |node| {
+        grammar.rules[name].visit(&mut |node| {
             if let Node::Rule(used) = node {
                 assert!(grammar.rules.contains_key(used), "`{name}` uses `{used}`, which is no rule");
             }
@@ -153,6 +153,22 @@ pub fn is_token(name: &str) -> bool {
     name.chars().all(|c| c.is_ascii_uppercase())
 }
 
+impl Node {
+    /// Shows `see` this node and all in it.
+    fn visit<'a>(&'a self, see: &mut dyn FnMut(&'a Self)) {
+        see(self);
+        match self {
+            Self::Text(_) | Self::Range(..) | Self::Rule(_) => {}
+            Self::Row(parts) | Self::Either(parts) => parts.iter().for_each(|part| part.visit(see)),
+            Self::Maybe(part) | Self::Many(part) => part.visit(see),
+            Self::Except(part, excluded) => {
+                part.visit(see);
+                excluded.visit(see);
+            }
+        }
+    }
+}
+
 impl Grammar {
     /// What a rule says.
     pub fn rule(&self, name: &str) -> &Node {
@@ -163,22 +179,9 @@ impl Grammar {
         self.rules.keys().map(String::as_str)
     }
 
-    fn visit<'a>(&'a self, node: &'a Node, see: &mut dyn FnMut(&'a Node)) {
-        see(node);
-        match node {
-            Node::Text(_) | Node::Range(..) | Node::Rule(_) => {}
-            Node::Row(parts) | Node::Either(parts) => parts.iter().for_each(|part| self.visit(part, see)),
-            Node::Maybe(part) | Node::Many(part) => self.visit(part, see),
-            Node::Except(part, excluded) => {
-                self.visit(part, see);
-                self.visit(excluded, see);
-            }
-        }
-    }
-
     /// The texts that stand in a rule itself.
     pub fn texts_of<'a>(&'a self, rule: &str, out: &mut BTreeSet<&'a str>) {
-        self.visit(self.rule(rule), &mut |node| {
+        self.rule(rule).visit(&mut |node| {
             if let Node::Text(text) = node {
                 out.insert(text);
             }
@@ -188,7 +191,7 @@ impl Grammar {
     /// The rules that a rule leads to.
     pub fn rules_below<'a>(&'a self, rule: &str, out: &mut BTreeSet<&'a str>) {
         let mut next = vec![];
-        self.visit(self.rule(rule), &mut |node| {
+        self.rule(rule).visit(&mut |node| {
             if let Node::Rule(name) = node {
                 next.push(name.as_str());
             }

@@ -92,8 +92,7 @@ fn every_rule_is_used() {
 /// A list of words that begins as a program of the library or a sentence of the grammar.
 fn program_words() -> impl Strategy<Value = Vec<String>> {
     let library: Vec<Vec<String>> = library().iter().map(|program| words(program)).collect();
-    let sentence =
-        vec(any::<u16>(), 1..120).prop_map(|choices| sentence::make(&grammar(), "module", &choices));
+    let sentence = vec(any::<u16>(), 1..120).prop_map(|choices| sentence::make(&grammar(), "item", &choices));
     prop_oneof![select(library), sentence]
 }
 
@@ -148,7 +147,7 @@ fn changed(mut words: Vec<String>, changes: &[Change]) -> Vec<String> {
 fn text(words: &[String], line_ends: &[bool]) -> String {
     let blank =
         |at: usize| if line_ends.get(at % line_ends.len().max(1)) == Some(&true) { "\n" } else { " " };
-    words.iter().enumerate().map(|(at, word)| format!("{word}{}", blank(at))).collect()
+    words.iter().enumerate().flat_map(|(at, word)| [word.as_str(), blank(at)]).collect()
 }
 
 proptest! {
@@ -156,7 +155,7 @@ proptest! {
 
     #[test]
     fn sentences_of_the_grammar_parse(choices in vec(any::<u16>(), 1..400), lines in vec(any::<bool>(), 1..9)) {
-        let words = sentence::make(&grammar(), "module", &choices);
+        let words = sentence::make(&grammar(), "item", &choices);
         let text = text(&words, &lines);
         prop_assert_eq!(errors(&text), None, "{}", text);
     }

@@ -123,7 +123,9 @@ impl<C: Iterator<Item = u16>> Maker<'_, C> {
                 let Node::Either(excluded) = &**excluded else {
                     unreachable!("only lists of texts are excluded")
                 };
-                excluded.iter().for_each(|text| forbidden.node(text));
+                for text in excluded {
+                    forbidden.node(text);
+                }
                 if forbidden.words.contains(&self.words[before]) {
                     self.words[before].push('_');
                 }
