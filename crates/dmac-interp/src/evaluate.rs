@@ -12,6 +12,7 @@ mod select;
 
 use crate::error::Error;
 use crate::lanes::Lanes;
+use crate::margin::SelectionOracle;
 use crate::points::Points;
 use crate::rows::Rows;
 use crate::shape::Shape;
@@ -39,13 +40,15 @@ pub enum Arithmetic {
 
 /// What is evaluated, and how.
 #[derive(Clone, Default)]
-pub struct Options {
+pub struct Options<'a> {
     /// Which query rows.
     pub rows: Rows,
     /// How floats are computed.
     pub arithmetic: Arithmetic,
     /// The sizes of symbolic tiles, by the axis that is tiled.
     pub tiles: BTreeMap<AxisId, i64>,
+    /// Choices of selections to follow, and to check.
+    pub selection: Option<&'a dyn SelectionOracle>,
 }
 
 /// A result of the program.
@@ -70,8 +73,8 @@ pub struct Outputs {
     pub tensors: Vec<Output>,
     /// What each attention did in these rows, in the graph's order.
     pub attentions: Vec<AttentionStatistics>,
-    /// What each selection did in these rows, in the graph's order.
-    pub selections: Vec<SelectionStatistics>,
+    /// What each selection and lifetime did in these rows.
+    pub selections: BTreeMap<NodeId, SelectionStatistics>,
 }
 
 impl Outputs {
@@ -84,7 +87,12 @@ impl Outputs {
 /// Evaluates a graph.
 pub fn evaluate(graph: &Graph, inputs: &Inputs, options: &Options) -> Result<Outputs, Error> {
     let shape = inputs.shape(graph)?;
-    let evaluator = Evaluator::new(graph, inputs, &shape, options);
+    let plain_options = Options { arithmetic: Arithmetic::Plain, ..options.clone() };
+    let plain = Evaluator::new(graph, inputs, &shape, &plain_options);
+    let mut evaluator = Evaluator::new(graph, inputs, &shape, options);
+    if options.selection.is_some() && options.arithmetic == Arithmetic::Exact {
+        evaluator.plain = Some(&plain);
+    }
     evaluator.run()
 }
 
@@ -98,9 +106,11 @@ struct NodeInfo {
 
 /// A graph on its inputs, with what has been computed so far.
 pub(crate) struct Evaluator<'a> {
-    graph: &'a Graph,
+    pub(crate) graph: &'a Graph,
     shape: &'a Shape,
-    options: &'a Options,
+    options: &'a Options<'a>,
+    /// The same in f32, where choices of others are checked.
+    plain: Option<&'a Evaluator<'a>>,
     kv_len: Option<&'a [i64]>,
     params: &'a [ParamValue],
     storage: Storage,
@@ -111,7 +121,7 @@ pub(crate) struct Evaluator<'a> {
     keys: i64,
     queries: i64,
     /// `H / G`.
-    group: i64,
+    pub(crate) group: i64,
     tables: Vec<RefCell<Option<Table>>>,
     attentions: Vec<RefCell<AttentionState>>,
     selections: Vec<RefCell<SelectionState>>,
@@ -120,7 +130,7 @@ pub(crate) struct Evaluator<'a> {
 
 impl<'a> Evaluator<'a> {
     /// Nothing is computed yet. `shape` is that of `inputs`.
-    pub fn new(graph: &'a Graph, inputs: &'a Inputs, shape: &'a Shape, options: &'a Options) -> Self {
+    pub fn new(graph: &'a Graph, inputs: &'a Inputs, shape: &'a Shape, options: &'a Options<'a>) -> Self {
         let mut nodes: Vec<NodeInfo> = graph
             .node_ids()
             .map(|id| NodeInfo {
@@ -149,6 +159,7 @@ impl<'a> Evaluator<'a> {
             graph,
             shape,
             options,
+            plain: None,
             kv_len: inputs.kv_len.as_deref(),
             params: &inputs.params,
             storage: inputs.storage,
@@ -164,25 +175,25 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    fn operands(&self, id: NodeId) -> &[NodeId] {
+    pub(crate) fn operands(&self, id: NodeId) -> &[NodeId] {
         &self.nodes[id.0 as usize].operands
     }
 
-    fn kind(&self, var: Var) -> &'a AxisKind {
+    pub(crate) fn kind(&self, var: Var) -> &'a AxisKind {
         &self.graph.axis(self.graph.axis_of(var)).kind
     }
 
-    fn extent(&self, var: Var) -> i64 {
+    pub(crate) fn extent(&self, var: Var) -> i64 {
         self.shape.size(self.graph.axis_of(var))
     }
 
     /// The number of keys of a batch element.
-    fn key_length(&self, batch: i64) -> i64 {
+    pub(crate) fn key_length(&self, batch: i64) -> i64 {
         self.kv_len.map_or(self.keys, |lengths| lengths[batch as usize])
     }
 
     /// The size of the symbolic tile of a variable's axis.
-    fn tile(&self, var: Var) -> Result<i64, Error> {
+    pub(crate) fn tile(&self, var: Var) -> Result<i64, Error> {
         let axis = self.graph.axis_of(var);
         let tile = self.options.tiles.get(&axis).copied().filter(|&tile| tile > 0);
         tile.ok_or_else(|| Error::NoTile { axis: self.graph.axis(axis).name.clone() })
@@ -232,7 +243,8 @@ impl<'a> Evaluator<'a> {
             Some(state.statistics.clone().named(&attend.name, attend.forms.len()))
         });
         let selections = ids().filter_map(|id| match self.graph.op(id) {
-            Op::Select(_) => Some(self.selections[id.0 as usize].borrow().statistics),
+            Op::Select(_) => Some((id, self.selections[id.0 as usize].borrow().statistics.clone())),
+            Op::Lifetime { .. } => Some((id, self.lifetimes[id.0 as usize].borrow().statistics.clone())),
             _ => None,
         });
         Ok(Outputs {
@@ -321,6 +333,6 @@ impl<'a> Evaluator<'a> {
             let points = Points::root(self.graph).with_all(len, &[], &[]);
             self.read(node, index, &points)?
         };
-        Ok(value.to_floats())
+        Ok(value.into_floats())
     }
 }

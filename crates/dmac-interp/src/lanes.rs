@@ -142,7 +142,7 @@ impl Value {
     }
 
     /// The values as floats: ints and bools exactly.
-    pub fn to_floats(self) -> Lanes<f64> {
+    pub fn into_floats(self) -> Lanes<f64> {
         match self {
             Self::Float(lanes) => lanes,
             Self::Int(lanes) => lanes.map(|value| value as f64),

@@ -25,18 +25,27 @@
 //! With [`Arithmetic::Plain`] the same loops run in f32, attention weights being rounded to the storage type: what a
 //! straightforward program would compute, and so a measure of the error that a comparison has to allow.
 
+mod compare;
 mod error;
 mod evaluate;
+pub mod kernel;
 mod lanes;
+mod margin;
 mod points;
+mod random;
 mod rows;
 mod shape;
+mod skips;
 mod statistics;
 mod tensor;
 
+pub use compare::{Comparison, Element, Limit};
 pub use error::Error;
 pub use evaluate::{Arithmetic, Options, Output, Outputs, evaluate};
+pub use margin::{Margin, SelectionOracle};
+pub use random::random_inputs;
 pub use rows::Rows;
 pub use shape::{Shape, ShapeError};
+pub use skips::{TileStatistics, check_skips};
 pub use statistics::{AttentionStatistics, SelectionStatistics, TermStatistics};
 pub use tensor::{Data, Inputs, Storage, Tensor};

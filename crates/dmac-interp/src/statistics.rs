@@ -3,6 +3,8 @@
 //! Input → output: rows as they are evaluated → totals. Why: a comparison of two results says nothing about a mask term
 //! that removed no pair or left none; whoever verifies a program asks here whether every term had its effect.
 
+use crate::margin::Margin;
+
 /// What one mask term did, over all rows evaluated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TermStatistics {
@@ -29,8 +31,9 @@ pub struct AttentionStatistics {
     pub terms: Vec<TermStatistics>,
 }
 
-/// What one selection did, over all rows evaluated.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// What one selection or lifetime did, over all rows evaluated. For a lifetime, whose rows have no query, elements are
+/// counted at every position at which they are candidates.
+#[derive(Clone, PartialEq, Debug, Default)]
 pub struct SelectionStatistics {
     /// Rows evaluated.
     pub rows: u64,
@@ -38,6 +41,8 @@ pub struct SelectionStatistics {
     pub candidates: u64,
     /// Those of them that were chosen.
     pub chosen: u64,
+    /// The worst margin of choices that something else made, if there are any.
+    pub margin: Option<Margin>,
 }
 
 impl AttentionStatistics {
@@ -62,9 +67,13 @@ impl AttentionStatistics {
 }
 
 impl SelectionStatistics {
-    pub(crate) fn add_row(&mut self, candidates: usize, chosen: usize) {
+    pub(crate) fn add_row(&mut self, candidates: u64, chosen: u64) {
         self.rows += 1;
-        self.candidates += candidates as u64;
-        self.chosen += chosen as u64;
+        self.candidates += candidates;
+        self.chosen += chosen;
+    }
+
+    pub(crate) fn add_margin(&mut self, margin: Margin) {
+        self.margin.get_or_insert_default().worsen(margin);
     }
 }

@@ -28,7 +28,7 @@ struct Row {
     keys: Vec<usize>,
     weights: Vec<f64>,
     lse: f64,
-    row_max: f64,
+    max: f64,
     /// The weights of all keys, and the output; computed when they are read.
     prob: OnceCell<Vec<f64>>,
     out: OnceCell<Vec<f64>>,
@@ -52,7 +52,7 @@ impl Evaluator<'_> {
             let at = [*batch, *head, *query];
             return Ok(match (field, rest) {
                 (Field::Lse, _) => Lanes::Same(row.lse),
-                (Field::RowMax, _) => Lanes::Same(row.row_max),
+                (Field::RowMax, _) => Lanes::Same(row.max),
                 (Field::Prob, rest) => {
                     let prob = self.row_prob(attend, &row);
                     rest[0].clone().map(|key| prob[key as usize])
@@ -119,8 +119,8 @@ impl Evaluator<'_> {
             Some(sink) => Some(self.eval(sink, &row)?.float().at(0)),
             None => None,
         };
-        let (weights, lse, row_max) = self.weights(attend.normalize, &scores, sink);
-        Ok(Row { keys, weights, lse, row_max, prob: OnceCell::new(), out: OnceCell::new() })
+        let (weights, lse, max) = self.weights(attend.normalize, &scores, sink);
+        Ok(Row { keys, weights, lse, max, prob: OnceCell::new(), out: OnceCell::new() })
     }
 
     /// The weights of attended keys from their scores, the logarithm of the sum of exponentials, the largest score.

@@ -7,16 +7,22 @@ use super::Evaluator;
 use super::select::better;
 use crate::error::Error;
 use crate::lanes::{Lanes, Value};
+use crate::margin::{Lives, Uncertainty};
 use crate::points::Points;
-use dmac_ir::{AxisKind, NodeId, Op};
+use crate::statistics::SelectionStatistics;
+use dmac_ir::{AxisKind, NodeId, Op, Ties};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// The end of elements that do not exist: before every position.
 const NEVER: i64 = i32::MIN as i64;
 
-/// The ends of rows computed so far.
-pub(super) type LifetimeState = BTreeMap<Vec<i64>, Rc<Vec<i64>>>;
+/// The ends of rows computed so far, and what they are like.
+#[derive(Default)]
+pub(super) struct LifetimeState {
+    pub(super) statistics: SelectionStatistics,
+    rows: BTreeMap<Vec<i64>, Rc<Vec<i64>>>,
+}
 
 impl Evaluator<'_> {
     /// Elements of a lifetime tensor; the last index is the selected element.
@@ -42,15 +48,15 @@ impl Evaluator<'_> {
     }
 
     fn ends(&self, id: NodeId, row: Vec<i64>) -> Result<Rc<Vec<i64>>, Error> {
-        if let Some(ends) = self.lifetimes[id.0 as usize].borrow().get(&row) {
+        if let Some(ends) = self.lifetimes[id.0 as usize].borrow().rows.get(&row) {
             return Ok(ends.clone());
         }
         let ends = Rc::new(self.live(id, &row)?);
-        self.lifetimes[id.0 as usize].borrow_mut().insert(row, ends.clone());
+        self.lifetimes[id.0 as usize].borrow_mut().rows.insert(row, ends.clone());
         Ok(ends)
     }
 
-    /// Walks the entering elements of a row.
+    /// Walks the entering elements of a row, or takes over and checks the ends that something else found.
     fn live(&self, id: NodeId, row: &[i64]) -> Result<Vec<i64>, Error> {
         let Op::Lifetime { rows, over, ties, batch } = self.graph.op(id) else {
             panic!("interpreter: %{} is not a lifetime", id.0);
@@ -61,38 +67,71 @@ impl Evaluator<'_> {
         let length = of_batch.map_or(self.keys, |batch| self.key_length(batch));
         let size = self.extent(*over) as usize;
         let exist = if *self.kind(*over) == AxisKind::Key { size.min(length as usize) } else { size };
-        let mut ends = vec![NEVER; size];
-        if exist == 0 {
-            return Ok(ends);
-        }
         let index: Vec<Lanes<i64>> = row.iter().map(|&at| Lanes::Same(at)).collect();
         let root = Points::root(self.graph).with_all(1, rows, &index);
         let root = self.bind_group(root, rows, operands);
         let all = root.spread(*over, (0..exist as i64).collect());
-        let scores = self.eval(operands[0], &all)?.float();
-        let enter = self.eval(operands[1], &all)?.int();
-        let mut ranked: Vec<usize> = (0..exist).collect();
-        ranked.sort_by(|&x, &y| better(scores.at(x), scores.at(y), x, y, *ties));
-        let mut rank = vec![0; exist];
-        for (place, &element) in ranked.iter().enumerate() {
-            rank[element] = place;
-        }
-        let mut entering: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
-        for (element, end) in ends.iter_mut().enumerate().take(exist) {
-            *end = length;
-            if enter.at(element) < length {
-                entering.entry(enter.at(element)).or_default().push(element);
+        let scores = self.eval(operands[0], &all)?.float().to_vec(exist);
+        let enter = self.eval(operands[1], &all)?.int().to_vec(exist);
+        let given = self.options.selection.and_then(|oracle| oracle.ends(id, row));
+        let mut margin = None;
+        let ends = match given {
+            None => {
+                let mut ends = ends_of(&scores, &enter, count, length, *ties);
+                ends.resize(size, NEVER);
+                ends
             }
-        }
-        let mut best = BTreeSet::new();
-        for (position, elements) in entering {
-            best.extend(elements.into_iter().map(|element| rank[element]));
-            while best.len() > count {
-                if let Some(worst) = best.pop_last() {
-                    ends[ranked[worst]] = position;
+            Some(mut ends) => {
+                let complete = ends.len() == size;
+                ends.resize(size, NEVER);
+                if let Some(plain) = self.plain {
+                    // What these points remember is exact, so the plain evaluation has its own.
+                    let root = Points::root(self.graph).with_all(1, rows, &index);
+                    let root = plain.bind_group(root, rows, operands);
+                    let all = root.spread(*over, (0..exist as i64).collect());
+                    let in_f32 = plain.eval(operands[0], &all)?.float().to_vec(exist);
+                    let uncertainty = Uncertainty::measure(&scores, &in_f32);
+                    let known = Lives { scores: &scores, enter: &enter, count, length };
+                    margin = Some(known.check(&ends, complete, &uncertainty));
                 }
+                ends
             }
+        };
+        let pairs = |ends: &mut dyn Iterator<Item = (&i64, i64)>| -> u64 {
+            ends.map(|(enter, end)| (end.min(length) - (*enter).max(0)).max(0) as u64).sum()
+        };
+        let candidates = pairs(&mut enter.iter().map(|enter| (enter, length)));
+        let chosen = pairs(&mut enter.iter().zip(ends.iter().copied()));
+        let statistics = &mut self.lifetimes[id.0 as usize].borrow_mut().statistics;
+        statistics.add_row(candidates, chosen);
+        if let Some(margin) = margin {
+            statistics.add_margin(margin);
         }
         Ok(ends)
     }
+}
+
+/// The ends of the elements that exist.
+fn ends_of(scores: &[f64], enter: &[i64], count: usize, length: i64, ties: Ties) -> Vec<i64> {
+    let mut ranked: Vec<usize> = (0..enter.len()).collect();
+    ranked.sort_by(|&x, &y| better(scores[x], scores[y], x, y, ties));
+    let mut rank = vec![0; ranked.len()];
+    for (place, &element) in ranked.iter().enumerate() {
+        rank[element] = place;
+    }
+    let mut entering: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for (element, &enter) in enter.iter().enumerate().filter(|(_, enter)| **enter < length) {
+        entering.entry(enter).or_default().push(element);
+    }
+    let mut ends = vec![length; enter.len()];
+    let mut best = BTreeSet::new();
+    for (position, elements) in entering {
+        best.extend(elements.into_iter().map(|element| rank[element]));
+        while best.len() > count {
+            if let Some(worst) = best.pop_last() {
+                ends[ranked[worst]] = position;
+            }
+        }
+    }
+    ends
 }

@@ -224,7 +224,7 @@ impl Evaluator<'_> {
             first[lane] = 0;
         }
         let values = match self.substitute(id, vars, elem, &index, len) {
-            Ok(values) => Some(values.to_floats()),
+            Ok(values) => Some(values.into_floats()),
             Err(error) if error.is_undefined_value() => None,
             Err(error) => return Err(error),
         };

@@ -154,7 +154,7 @@ impl Evaluator<'_> {
                 (Value::Int(x), Value::Int(y)) => x.zip(y, |x, y| ordered(*compare, &x, &y)),
                 // Both sides have f32 accuracy: kernels must decide the same way.
                 (x, y) => {
-                    x.to_floats().zip(y.to_floats(), |x, y| ordered(*compare, &(x as f32), &(y as f32)))
+                    x.into_floats().zip(y.into_floats(), |x, y| ordered(*compare, &(x as f32), &(y as f32)))
                 }
             }),
             Op::If => match eval(0)?.bool() {
@@ -172,7 +172,7 @@ impl Evaluator<'_> {
                     }
                 }
             },
-            Op::Cast(Scalar::F32) => self.float(eval(0)?.to_floats()),
+            Op::Cast(Scalar::F32) => self.float(eval(0)?.into_floats()),
             Op::Cast(to) => cast(eval(0)?, *to),
             Op::Stop => eval(0)?,
             Op::Reduce { op, domains } => self.reduce(id, *op, domains, points)?,
@@ -370,7 +370,7 @@ fn merge<T: Copy>(x: &Lanes<T>, yes: &[usize], y: &Lanes<T>, no: &[usize]) -> La
 
 fn cast(x: Value, to: Scalar) -> Value {
     match (x, to) {
-        (x, Scalar::F32) => Value::Float(x.to_floats()),
+        (x, Scalar::F32) => Value::Float(x.into_floats()),
         (Value::Float(x), Scalar::Int) => Value::Int(x.map(|x| i64::from((x as f32).floor() as i32))),
         (Value::Int(x), Scalar::Int) => Value::Int(x),
         (Value::Bool(x), Scalar::Int) => Value::Int(x.map(i64::from)),

@@ -6,6 +6,7 @@
 use super::Evaluator;
 use crate::error::Error;
 use crate::lanes::Lanes;
+use crate::margin::{Candidates, Uncertainty};
 use crate::points::Points;
 use crate::statistics::SelectionStatistics;
 use dmac_ir::{AxisKind, NodeId, Op, Select, Ties};
@@ -74,45 +75,73 @@ impl Evaluator<'_> {
         Ok(chosen)
     }
 
+    /// Chooses, or takes over and checks what something else chose.
     fn choose(&self, set: NodeId, select: &Select, row: &[i64]) -> Result<Vec<bool>, Error> {
         let operands = self.operands(set);
-        let (score, candidate, count) = (operands[0], operands[1], operands[2]);
+        let (score, candidate) = (operands[0], operands[1]);
         let forcing = select.forcing.then(|| operands[3]);
         let plus = select.plus.then(|| operands[3 + usize::from(select.forcing)]);
-        let count = self.eval(count, &Points::root(self.graph))?.int().at(0).max(0) as usize;
+        let count = self.eval(operands[2], &Points::root(self.graph))?.int().at(0).max(0) as usize;
         let size = self.extent(select.over) as usize;
-        let index: Vec<Lanes<i64>> = row.iter().map(|&at| Lanes::Same(at)).collect();
-        let root = Points::root(self.graph).with_all(1, &select.rows, &index);
-        let root = self.bind_group(root, &select.rows, operands);
-        let all = root.spread(select.over, (0..size as i64).collect());
-        let mut chosen = vec![false; size];
+        let row_points = self.selected_row(operands, select, row);
+        let all = row_points.spread(select.over, (0..size as i64).collect());
         let alive = self.survivors(&[candidate], &all, &mut |_, _| {})?;
         let candidates = alive.unwrap_or_else(|| (0..size).collect());
-        if candidates.is_empty() {
-            self.selections[set.0 as usize].borrow_mut().statistics.add_row(0, 0);
-            return Ok(chosen);
-        }
         let points = all.part(&candidates);
         let flags = |node: Option<NodeId>| match node {
-            None => Ok(Lanes::Same(false)),
-            Some(node) => self.eval(node, &points).map(crate::lanes::Value::bool),
+            None => Ok(vec![false; candidates.len()]),
+            Some(node) => self.eval(node, &points).map(|flags| flags.bool().to_vec(candidates.len())),
         };
         let (forced, extra) = (flags(forcing)?, flags(plus)?);
-        let scores = self.eval(score, &points)?.float();
-        let mut order: Vec<usize> = (0..candidates.len()).filter(|&at| !extra.at(at)).collect();
-        order.sort_by(|&x, &y| {
-            let by_score = better(scores.at(x), scores.at(y), candidates[x], candidates[y], select.ties);
-            forced.at(y).cmp(&forced.at(x)).then(by_score)
-        });
-        for &at in order.iter().take(count) {
-            chosen[candidates[at]] = true;
-        }
-        for (at, &candidate) in candidates.iter().enumerate() {
-            chosen[candidate] |= extra.at(at);
+        let scores = self.eval(score, &points)?.float().to_vec(candidates.len());
+        let given = self.options.selection.and_then(|oracle| oracle.chosen(set, row));
+        let mut chosen = vec![false; size];
+        let mut margin = None;
+        if let Some(given) = given {
+            let mut stray = None;
+            for element in given {
+                match usize::try_from(element).ok().filter(|&at| at < size && !chosen[at]) {
+                    Some(at) => chosen[at] = true,
+                    None => stray = Some(element),
+                }
+            }
+            if let Some(plain) = self.plain {
+                let row_points = plain.selected_row(operands, select, row);
+                let elements = candidates.iter().map(|&at| at as i64).collect();
+                let points = row_points.spread(select.over, elements);
+                let in_f32 = plain.eval(score, &points)?.float().to_vec(candidates.len());
+                let uncertainty = Uncertainty::measure(&scores, &in_f32);
+                let known =
+                    Candidates { elements: &candidates, scores: &scores, forced: &forced, extra: &extra };
+                margin = Some(known.check(&chosen, count, &uncertainty, stray));
+            }
+        } else {
+            let mut order: Vec<usize> = (0..candidates.len()).filter(|&at| !extra[at]).collect();
+            order.sort_by(|&x, &y| {
+                let by_score = better(scores[x], scores[y], candidates[x], candidates[y], select.ties);
+                forced[y].cmp(&forced[x]).then(by_score)
+            });
+            for &at in order.iter().take(count) {
+                chosen[candidates[at]] = true;
+            }
+            for (&candidate, &extra) in candidates.iter().zip(&extra) {
+                chosen[candidate] |= extra;
+            }
         }
         let kept = chosen.iter().filter(|&&chosen| chosen).count();
-        self.selections[set.0 as usize].borrow_mut().statistics.add_row(candidates.len(), kept);
+        let statistics = &mut self.selections[set.0 as usize].borrow_mut().statistics;
+        statistics.add_row(candidates.len() as u64, kept as u64);
+        if let Some(margin) = margin {
+            statistics.add_margin(margin);
+        }
         Ok(chosen)
+    }
+
+    /// The variables of a row, bound.
+    fn selected_row(&self, operands: &[NodeId], select: &Select, row: &[i64]) -> Points<'_> {
+        let index: Vec<Lanes<i64>> = row.iter().map(|&at| Lanes::Same(at)).collect();
+        let root = Points::root(self.graph).with_all(1, &select.rows, &index);
+        self.bind_group(root, &select.rows, operands)
     }
 }
 

@@ -3,7 +3,7 @@
 use dmac_interp::{Inputs, Tensor};
 use dmac_ir::{
     Attend, Axis, AxisId, AxisKind, Binary, Compare, Domain, Elem, Field, Form, Graph, Input, NodeId,
-    Normalize, Op, Output, Reduction, Scalar, Size, Unary, Var,
+    Normalize, Op, Output, Reduction, Scalar, Select, SelectLowering, Size, Ties, Unary, Var,
 };
 
 /// The sizes of a problem.
@@ -98,6 +98,36 @@ impl Program {
         self.graph.add(Op::Position { query: self.i, batch: self.b }, &[])
     }
 
+    /// A selection over `j` in the rows `b g i`, and its membership term.
+    pub fn select(&mut self, choice: Choice, score: NodeId, candidate: NodeId, n: NodeId) -> NodeId {
+        let select = Select {
+            rows: vec![self.b, self.g, self.i],
+            over: self.j,
+            ties: choice.ties,
+            forcing: choice.forcing.is_some(),
+            plus: choice.plus.is_some(),
+            lowering: choice.lowering,
+        };
+        let mut operands = vec![score, candidate, n];
+        operands.extend(choice.forcing);
+        operands.extend(choice.plus);
+        let set = self.graph.add(Op::Select(select), &operands);
+        let index: Vec<NodeId> =
+            [self.b, self.g, self.i, self.j].iter().map(|&var| self.graph.index(var)).collect();
+        let operands: Vec<NodeId> = std::iter::once(set).chain(index).collect();
+        self.graph.add(Op::Contains, &operands)
+    }
+
+    /// `position in enter .. end(j)` of a lifetime in the rows `b g` with `enter = j`.
+    pub fn lifetime(&mut self, score: NodeId, ties: Ties, n: NodeId) -> NodeId {
+        let op = Op::Lifetime { rows: vec![self.b, self.g], over: self.j, ties, batch: self.b };
+        let enter = self.at(self.j);
+        let ends = self.graph.add(op, &[score, enter, n]);
+        let end = self.read(ends, &[self.b, self.g, self.j]);
+        let position = self.position();
+        self.graph.add(Op::InRange, &[position, enter, end])
+    }
+
     pub fn sum(&mut self, domains: &[Domain], body: NodeId) -> NodeId {
         self.graph.add(Op::Reduce { op: Reduction::Sum, domains: domains.to_vec() }, &[body])
     }
@@ -178,6 +208,21 @@ impl Program {
         let score = self.score();
         let attention = self.attend(Normalize::Softmax, score, None, terms);
         self.finish(attention, &[("out", Field::Out), ("lse", Field::Lse)])
+    }
+}
+
+/// The options of a selection.
+#[derive(Clone, Copy)]
+pub struct Choice {
+    pub ties: Ties,
+    pub forcing: Option<NodeId>,
+    pub plus: Option<NodeId>,
+    pub lowering: Option<SelectLowering>,
+}
+
+impl Choice {
+    pub fn plain(ties: Ties) -> Self {
+        Self { ties, forcing: None, plus: None, lowering: None }
     }
 }
 

@@ -3,3 +3,4 @@
 mod build;
 mod masks;
 mod plain;
+mod selections;
