@@ -8,6 +8,7 @@ pub mod analysis;
 pub mod canonical;
 pub mod classify_masks;
 pub mod eliminate_dead;
+pub mod expand_weights;
 pub mod fold;
 pub mod fuse;
 pub mod fuse_masks;
@@ -52,6 +53,8 @@ pub const PIPELINE: &[Pass] = &[
     Pass { name: "tile_softmax", run: tile_softmax::run, establishes: None },
     // Last of the changes to attention: two predicates for each final term.
     Pass { name: "insert_skips", run: insert_skips::run, establishes: Some(Invariant::SkipsInserted) },
+    // After the masks have their final form, which weights repeat.
+    Pass { name: "expand_weights", run: expand_weights::run, establishes: None },
     // At the end, so that node numbers follow from what is computed only.
     Pass { name: "eliminate_dead", run: eliminate_dead::run, establishes: None },
 ];
