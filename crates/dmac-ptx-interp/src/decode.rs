@@ -178,6 +178,9 @@ pub(crate) fn decode(names: &Names, stmt: Stmt<'_>) -> Result<Op> {
     }
 }
 
+/// Makes a special register of an axis.
+type AxisRegister = fn(u8) -> Special;
+
 struct Cx<'n, 'a> {
     names: &'n Names,
     s: Stmt<'a>,
@@ -199,7 +202,7 @@ impl Cx<'_, '_> {
             Some(p) => return Err(pos.error(format!("there is no component `.{p}`"))),
             None => None,
         };
-        let axes: [(&str, fn(u8) -> Special); 8] = [
+        let axes: [(&str, AxisRegister); 8] = [
             ("%tid", Special::Tid),
             ("%ntid", Special::Ntid),
             ("%ctaid", Special::Ctaid),

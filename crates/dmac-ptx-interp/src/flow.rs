@@ -33,23 +33,23 @@ pub(crate) fn find_reconvergence(insts: &mut [Inst]) {
     let exit = blocks;
     let node = |pc: usize| if pc < n { block_of[pc] } else { exit };
     let mut successors: Vec<Vec<usize>> = vec![Vec::new(); blocks + 1];
-    for b in 0..blocks {
+    for (b, next) in successors.iter_mut().enumerate().take(blocks) {
         let last = starts.get(b + 1).copied().unwrap_or(n) - 1;
         let inst = &insts[last];
         match inst.op {
             Op::Bra { target } => {
-                successors[b].push(node(target as usize));
+                next.push(node(target as usize));
                 if inst.guard.is_some() {
-                    successors[b].push(node(last + 1));
+                    next.push(node(last + 1));
                 }
             }
             Op::Exit => {
-                successors[b].push(exit);
+                next.push(exit);
                 if inst.guard.is_some() {
-                    successors[b].push(node(last + 1));
+                    next.push(node(last + 1));
                 }
             }
-            _ => successors[b].push(node(last + 1)),
+            _ => next.push(node(last + 1)),
         }
     }
     let mut predecessors: Vec<Vec<usize>> = vec![Vec::new(); blocks + 1];

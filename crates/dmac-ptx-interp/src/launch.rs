@@ -221,7 +221,9 @@ impl<'a> Launch<'a> {
             ));
         }
         let ranks = cluster.iter().map(|c| u64::from(*c)).product::<u64>();
-        if !(1..=16).contains(&ranks) || (0..3).any(|i| cluster[i] == 0 || self.grid[i] % cluster[i] != 0) {
+        if !(1..=16).contains(&ranks)
+            || (0..3).any(|i| cluster[i] == 0 || !self.grid[i].is_multiple_of(cluster[i]))
+        {
             return Err(format!(
                 "a grid of {:?} blocks does not divide into clusters of {cluster:?}",
                 self.grid

@@ -75,7 +75,7 @@ pub struct Memory {
 
 impl std::fmt::Debug for Memory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Memory").field("allocations", &self.allocations.len()).finish()
+        f.debug_struct("Memory").field("allocations", &self.allocations.len()).finish_non_exhaustive()
     }
 }
 

@@ -127,11 +127,11 @@ impl TensorMap {
         if self.strides.iter().any(|s| s % 16 != 0 || *s >= 1 << 40) {
             return Err("every stride is a multiple of 16 bytes below 2^40".to_owned());
         }
-        if self.offset % 16 != 0 {
+        if !self.offset.is_multiple_of(16) {
             return Err("the tensor's address is a multiple of 16".to_owned());
         }
         let inner = u64::from(self.box_dims[0]) * self.element.bytes();
-        if inner % 16 != 0 {
+        if !inner.is_multiple_of(16) {
             return Err(format!("the inner box extent has {inner} bytes, which is no multiple of 16"));
         }
         let span = u64::from(self.swizzle.span());

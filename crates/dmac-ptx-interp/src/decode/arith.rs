@@ -118,7 +118,7 @@ impl Cx<'_, '_> {
     }
 
     /// `.ftz`, `.sat`, `.relu` and rounding of floating-point arithmetic, which is to nearest only.
-    fn float_mode(&mut self) -> Result<FloatMode> {
+    fn float_mode(&mut self) -> FloatMode {
         let mode = FloatMode {
             ftz: self.s.take("ftz"),
             sat: self.s.take("sat"),
@@ -126,7 +126,7 @@ impl Cx<'_, '_> {
             round: Round::Nearest,
         };
         self.s.take("rn");
-        Ok(mode)
+        mode
     }
 
     fn binary(&mut self) -> Result<Op> {
@@ -136,7 +136,7 @@ impl Cx<'_, '_> {
         let low = self.s.take("lo");
         let nan = self.s.take("NaN");
         let _ = self.s.take("approx") || self.s.take("full");
-        let mode = self.float_mode()?;
+        let mode = self.float_mode();
         let ty = self.s.ty()?;
         self.s.done(3)?;
         if ty.floating() {
@@ -192,7 +192,7 @@ impl Cx<'_, '_> {
         let wide = self.s.take("wide");
         let high = self.s.take("hi");
         let low = self.s.take("lo");
-        let mode = self.float_mode()?;
+        let mode = self.float_mode();
         let ty = self.s.ty()?;
         self.s.done(4)?;
         let third = if wide && ty.bits() == 16 {
@@ -218,7 +218,7 @@ impl Cx<'_, '_> {
 
     fn unary(&mut self) -> Result<Op> {
         let base = self.s.base;
-        let mode = self.float_mode()?;
+        let mode = self.float_mode();
         let ty = self.s.ty()?;
         self.s.done(2)?;
         if base == "not" && ty == Ty::Pred {
@@ -257,7 +257,7 @@ impl Cx<'_, '_> {
         let ty = self.s.ty()?;
         self.s.done(3)?;
         if ty == Ty::Pred {
-            return Ok(Op::PredOp { op: of_preds, d: self.dst_pred(0)?, a: self.pval(1)?, b: self.pval(2)? });
+            return Ok(Op::Logic { op: of_preds, d: self.dst_pred(0)?, a: self.pval(1)?, b: self.pval(2)? });
         }
         if !BITS.contains(&ty) {
             return self.s.fail(format!("`{}` takes .pred, .b16, .b32 or .b64", self.s.base));
@@ -291,7 +291,7 @@ impl Cx<'_, '_> {
             _ => FloatOp1::Tanh,
         };
         let approx = self.s.take("approx");
-        let mode = self.float_mode()?;
+        let mode = self.float_mode();
         let ty = self.s.ty()?;
         let half = matches!(op, FloatOp1::Ex2 | FloatOp1::Tanh) && FLOATS.contains(&ty) && ty != Ty::F64;
         if ty != Ty::F32 && !half {

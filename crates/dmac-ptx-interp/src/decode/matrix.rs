@@ -152,7 +152,7 @@ impl Cx<'_, '_> {
                 _ => self.s.fail("a transposition is 0 or 1"),
             }
         };
-        let (neg_a, neg_b) = (sign(4)?, sign(5)?);
+        let negate = sign(4)? != sign(5)?;
         let (a, b_transposed) = if from_regs {
             let regs = self.words(1, Ty::B32)?;
             let Ok(regs) = <[u16; 4]>::try_from(&*regs) else {
@@ -163,6 +163,6 @@ impl Cx<'_, '_> {
             (WgmmaA::Shared { desc: self.val(1, Ty::B64)?, transposed: bit(6)? }, bit(7)?)
         };
         let (b, scale_d) = (self.val(2, Ty::B64)?, self.scale(3)?);
-        Ok(Op::Wgmma(Box::new(Wgmma { n, input, f32_acc, acc, a, b, b_transposed, scale_d, neg_a, neg_b })))
+        Ok(Op::Wgmma(Box::new(Wgmma { n, input, f32_acc, acc, a, b, b_transposed, scale_d, negate })))
     }
 }

@@ -31,14 +31,12 @@ impl Unit<'_> {
         address: u64,
         space: Space,
     ) -> Option<(usize, u32)> {
-        match self.place(at, address, space) {
-            Some(Place::Shared { cta, address }) => Some((cta, address)),
-            _ => {
-                let message = format!("{address:#x} is not an address in shared memory");
-                self.report(FindingKind::OutOfBounds, at, Some(lane), message, None);
-                None
-            }
+        if let Some(Place::Shared { cta, address }) = self.place(at, address, space) {
+            return Some((cta, address));
         }
+        let message = format!("{address:#x} is not an address in shared memory");
+        self.report(FindingKind::OutOfBounds, at, Some(lane), message, None);
+        None
     }
 
     /// What an address means in a state space.
@@ -50,7 +48,6 @@ impl Unit<'_> {
             (cta < self.ctas.len()).then_some(Place::Shared { cta, address: cluster as u32 & 0xFF_FFFF })
         };
         match space {
-            Space::Global => Some(Place::Global(address)),
             Space::Shared => {
                 (address < 1 << 24).then_some(Place::Shared { cta: own, address: address as u32 })
             }
@@ -62,7 +59,7 @@ impl Unit<'_> {
             Space::Generic if (PARAM_WINDOW..PARAM_WINDOW + (1 << 16)).contains(&address) => {
                 Some(Place::Param(address - PARAM_WINDOW))
             }
-            Space::Generic => Some(Place::Global(address)),
+            Space::Global | Space::Generic => Some(Place::Global(address)),
         }
     }
 

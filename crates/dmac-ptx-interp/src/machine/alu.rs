@@ -83,10 +83,10 @@ fn int2(op: IntOp2, ty: Ty, a: u64, b: u64) -> u64 {
 pub(crate) fn holds(cmp: Cmp, order: Option<std::cmp::Ordering>) -> bool {
     use std::cmp::Ordering::{Equal, Greater, Less};
     match (cmp, order) {
-        (Cmp::Equ | Cmp::Neu | Cmp::Ltu | Cmp::Leu | Cmp::Gtu | Cmp::Geu | Cmp::Nan, None) => true,
-        (_, None) => false,
-        (Cmp::Num, Some(_)) => true,
-        (Cmp::Nan, Some(_)) => false,
+        (_, None) => {
+            matches!(cmp, Cmp::Equ | Cmp::Neu | Cmp::Ltu | Cmp::Leu | Cmp::Gtu | Cmp::Geu | Cmp::Nan)
+        }
+        (Cmp::Num | Cmp::Nan, Some(_)) => cmp == Cmp::Num,
         (Cmp::Eq | Cmp::Equ, Some(o)) => o == Equal,
         (Cmp::Ne | Cmp::Neu, Some(o)) => o != Equal,
         (Cmp::Lt | Cmp::Ltu, Some(o)) => o == Less,
@@ -278,7 +278,7 @@ impl Warp {
                     self.set64(d, &v, m);
                 }
             }
-            Op::PredOp { op, d, a, b } => {
+            Op::Logic { op, d, a, b } => {
                 let (a, b) = (self.get_pred(a, m), self.get_pred(b, m));
                 let v = match op {
                     BoolOp::And => a & b,

@@ -6,13 +6,24 @@ use crate::finding::FindingKind;
 use crate::op::{BarKind, Fence, Op, Val};
 use crate::sanitize::Knowledge;
 
+/// Who has to arrive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Expected {
+    /// Nobody has arrived yet.
+    #[default]
+    Open,
+    /// The whole block.
+    All,
+    Threads(u32),
+}
+
 /// One of the sixteen barriers of a block.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Barrier {
     /// Threads that have arrived, in whole warps.
     arrived: u32,
-    /// The count operand of the arrivals; `None` inside means the whole block.
-    expected: Option<Option<u32>>,
+    /// The count operand of the arrivals.
+    expected: Expected,
     know: Knowledge,
     /// Sum, conjunction and disjunction of a reduction.
     popc: u32,
@@ -65,21 +76,28 @@ impl Unit<'_> {
             return Flow::Next;
         }
         let bar = &self.ctas[cta].barriers[id as usize];
-        if let Some(other) = bar.expected.filter(|e| *e != count) {
-            let show = |c: Option<u32>| c.map_or("all".to_owned(), |n| n.to_string());
-            let message =
-                format!("barrier {id} was entered for {} threads and now for {}", show(other), show(count));
+        let wanted = count.map_or(Expected::All, Expected::Threads);
+        if bar.expected != Expected::Open && bar.expected != wanted {
+            let show = |e: Expected| match e {
+                Expected::Threads(n) => n.to_string(),
+                _ => "all".to_owned(),
+            };
+            let message = format!(
+                "barrier {id} was entered for {} threads and now for {}",
+                show(bar.expected),
+                show(wanted)
+            );
             self.report(FindingKind::BarrierMismatch, at, None, message, None);
         }
         self.release(at.w);
         let lanes = if aligned { 32 } else { at.mask.count_ones() };
         let bar = &mut self.ctas[cta].barriers[id as usize];
-        if bar.expected.is_none() {
+        if bar.expected == Expected::Open {
             bar.popc = 0;
             bar.and = true;
             bar.or = false;
         }
-        bar.expected = Some(count);
+        bar.expected = wanted;
         bar.know.join(&self.warps[at.w].know);
         bar.arrived += lanes;
         bar.popc += vote.count_ones();
@@ -136,7 +154,7 @@ impl Unit<'_> {
         }
         let bar = &mut self.ctas[cta].barriers[id];
         bar.arrived = 0;
-        bar.expected = None;
+        bar.expected = Expected::Open;
         bar.know.clear();
     }
 
@@ -280,7 +298,8 @@ impl Unit<'_> {
         }
         for id in 0..16 {
             let bar = &self.ctas[cta].barriers[id];
-            if bar.expected == Some(None) && bar.arrived >= self.barrier_size(cta, None) && bar.arrived > 0 {
+            if bar.expected == Expected::All && bar.arrived >= self.barrier_size(cta, None) && bar.arrived > 0
+            {
                 self.complete(cta, id);
             }
         }

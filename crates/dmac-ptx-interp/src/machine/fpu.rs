@@ -157,7 +157,7 @@ impl Warp {
                 self.set_floats(d, &std::array::from_fn(|l| a[l].mul_add(b[l], c[l])), ty, mode, m);
             }
             Op::Float1 { op: op @ (FloatOp1::Neg | FloatOp1::Abs), ty, mode, d, a } => {
-                self.sign(op, ty, mode, d, a, m)
+                self.sign(op, ty, mode, d, a, m);
             }
             Op::Float1 { op, ty, mode, d, a } if ty.packed() => {
                 self.packed(d, [a], ty, mode, m, |[x]| float1(op, x));

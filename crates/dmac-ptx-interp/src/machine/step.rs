@@ -245,7 +245,7 @@ impl Unit<'_> {
         }
         match &inst.op {
             Op::Cvta { .. } | Op::IsSpace { .. } | Op::Mapa { .. } | Op::GetCtaRank { .. } => {
-                self.address_op(at, &inst.op)
+                self.address_op(at, &inst.op);
             }
             Op::Ld { .. } => self.load(at, &inst.op),
             Op::St { .. } => self.store(at, &inst.op),
@@ -280,7 +280,7 @@ impl Unit<'_> {
                 self.cp_async(at, &inst.op);
             }
             Op::BulkLoad { .. } | Op::BulkShared { .. } | Op::TensorLoad { .. } => {
-                self.bulk_load(at, &inst.op)
+                self.bulk_load(at, &inst.op);
             }
             Op::BulkStore { .. } | Op::TensorStore { .. } | Op::BulkCommit | Op::BulkWait { .. } => {
                 self.bulk_store(at, &inst.op);

@@ -33,12 +33,13 @@ fn rows(map: &TensorMap, coords: &[i64]) -> Vec<Row> {
             let mut rest = i;
             let mut address = (map.buffer.address() + map.offset) as i64 + (coords[0] + lo) * esz;
             let mut inside = hi > lo;
-            for d in 1..map.dims.len() {
-                let b = u64::from(map.box_dims[d]);
-                let x = coords[d] + (rest % b) as i64;
-                rest /= b;
-                inside &= (0..map.dims[d] as i64).contains(&x);
-                address += x.wrapping_mul(map.strides[d - 1] as i64);
+            let outer = map.dims.iter().zip(&map.box_dims).zip(coords).skip(1).zip(&map.strides);
+            for (((dim, extent), coord), stride) in outer {
+                let extent = u64::from(*extent);
+                let x = coord + (rest % extent) as i64;
+                rest /= extent;
+                inside &= (0..*dim as i64).contains(&x);
+                address += x.wrapping_mul(*stride as i64);
             }
             Row {
                 offset: (i as i64 * inner * esz) as u32,
@@ -106,13 +107,13 @@ impl Unit<'_> {
         for lane in lanes {
             match op {
                 Op::TensorLoad { dst, tensor, bar, mask } => {
-                    self.tensor_load(at, lane, (*dst, *bar), tensor, *mask)
+                    self.tensor_load(at, lane, (*dst, *bar), tensor, *mask);
                 }
                 Op::BulkLoad { dst, src, bytes, bar, mask } => {
-                    self.linear_load(at, lane, (*dst, *bar), (*src, *bytes), Some(*mask));
+                    self.linear_load(at, lane, (*dst, *bar), (*src, *bytes), (Space::Global, *mask));
                 }
                 Op::BulkShared { dst, src, bytes, bar } => {
-                    self.linear_load(at, lane, (*dst, *bar), (*src, *bytes), None);
+                    self.linear_load(at, lane, (*dst, *bar), (*src, *bytes), (Space::Shared, None));
                 }
                 _ => unreachable!("not a bulk load"),
             }
@@ -191,19 +192,19 @@ impl Unit<'_> {
         }
     }
 
-    /// `mask` is `None` for a copy from the own block's shared memory.
+    /// From global memory, or from the own block's shared memory.
     fn linear_load(
         &mut self,
         at: At,
         lane: u32,
         to: (Addr, Addr),
         (src, bytes): (Addr, Val),
-        mask: Option<Option<Val>>,
+        (from, mask): (Space, Option<Val>),
     ) {
         let s = self.lane_address(at, lane, src);
         let n = self.warps[at.w].get(bytes, 1 << lane)[lane as usize];
         let Some((own, address, (bar_cta, bar_address))) = self.load_target(at, lane, to, 16) else { return };
-        if n == 0 || n % 16 != 0 {
+        if n == 0 || !n.is_multiple_of(16) {
             return self.bad(at, lane, format!("a bulk copy moves a multiple of 16 bytes, not {n}"));
         }
         if !self.aligned(at, lane, s, 16) {
@@ -211,7 +212,7 @@ impl Unit<'_> {
         }
         let chunk = |i: u32, src: Source| Chunk { dst: address + i, len: 16, lo: 0, hi: 16, src };
         let me = self.warps[at.w].cta;
-        let chunks: Vec<Chunk> = if mask.is_some() {
+        let chunks: Vec<Chunk> = if from == Space::Global {
             if !self.check_global(at, lane, (s, u64::from(n)), false, Flags::default(), false) {
                 return;
             }
@@ -223,11 +224,11 @@ impl Unit<'_> {
             }
             (0..n).step_by(16).map(|i| chunk(i, Source::Shared { cta: me, address: from + i })).collect()
         };
-        for cta in self.receivers(at, lane, own, mask.flatten()) {
+        for cta in self.receivers(at, lane, own, mask) {
             if !self.shared_bounds(at, lane, cta, address, n) {
                 continue;
             }
-            let bar_cta = if mask.flatten().is_some() { cta } else { bar_cta };
+            let bar_cta = if mask.is_some() { cta } else { bar_cta };
             let Some(bar) = self.mbar_at(at, lane, bar_cta, bar_address) else { continue };
             self.mbar_async(at, bar);
             if let Source::Shared { address: from, .. } = chunks[0].src {
@@ -352,7 +353,7 @@ impl Unit<'_> {
         let (d, s) = (self.lane_address(at, lane, dst), self.lane_address(at, lane, src));
         let n = self.warps[at.w].get(bytes, 1 << lane)[lane as usize];
         let cta = self.warps[at.w].cta;
-        if n == 0 || n % 16 != 0 {
+        if n == 0 || !n.is_multiple_of(16) {
             return self.bad(at, lane, format!("a bulk copy moves a multiple of 16 bytes, not {n}"));
         }
         let Some((_, address)) = self.shared_target(at, lane, s, Space::Shared) else { return };

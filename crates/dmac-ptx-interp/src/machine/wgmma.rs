@@ -362,7 +362,7 @@ impl Unit<'_> {
                 std::array::from_fn(|r| std::array::from_fn(|k| flat[k * 16 + r]))
             }
         };
-        let sign = if op.neg_a == op.neg_b { 1.0 } else { -1.0 };
+        let sign = if op.negate { -1.0 } else { 1.0 };
         let mut out = vec![0.0f64; 16 * n];
         for (row, acc) in a.iter().zip(out.chunks_exact_mut(n)) {
             dot(row, &b, 16, n, acc);

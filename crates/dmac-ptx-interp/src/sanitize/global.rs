@@ -52,7 +52,7 @@ pub(crate) struct GlobalConflict {
     pub offset: u64,
 }
 
-type Page = Option<Box<[Word; PAGE]>>;
+type Page = Option<Box<[Word]>>;
 
 pub(crate) struct GlobalShadow {
     allocations: Vec<Vec<Mutex<Page>>>,
@@ -88,7 +88,7 @@ impl GlobalShadow {
             let page = word / PAGE;
             let stop = last.min((page + 1) * PAGE);
             let mut guard = pages[page].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let words = guard.get_or_insert_with(|| Box::new([Word::default(); PAGE]));
+            let words = guard.get_or_insert_with(|| vec![Word::default(); PAGE].into_boxed_slice());
             while word < stop {
                 let at = word as u64 * 4;
                 let (lo, hi) = (start.max(at) - at, end.min(at + 4) - at);
@@ -136,7 +136,7 @@ impl GlobalShadow {
 fn check(w: &mut Word, a: &GlobalAccess, mask: u8, know: &Knowledge) -> Option<(Origin, bool)> {
     let me = &a.me;
     let wrote = w.write.cluster != 0 && w.write_bytes & mask != 0;
-    let racy = |o: &Origin| !(o.strong && me.strong) && !before(o, me, know);
+    let racy = |o: &Origin| !((o.strong && me.strong) || before(o, me, know));
     let mut conflict = None;
     if wrote && (racy(&w.write) || a.read_only) {
         conflict = Some((w.write, true));

@@ -121,14 +121,13 @@ impl History {
         next.push(me);
         next.sort_unstable();
         let next: Box<[AccessId]> = next.into();
-        let id = match self.index.get(&next) {
-            Some(&id) => id,
-            None => {
-                let id = self.sets.len() as u32;
-                self.sets.push(next.clone());
-                self.index.insert(next, id);
-                id
-            }
+        let id = if let Some(&id) = self.index.get(&next) {
+            id
+        } else {
+            let id = self.sets.len() as u32;
+            self.sets.push(next.clone());
+            self.index.insert(next, id);
+            id
         };
         self.last = (set, me, id);
         id

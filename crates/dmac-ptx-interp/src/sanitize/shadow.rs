@@ -164,8 +164,8 @@ impl Shadow {
                         .readers(w.reads)
                         .iter()
                         .find(|&&r| {
-                            !(access.flags.strong && history.get(r).flags.strong)
-                                && !history.before(r, access.warp, clock)
+                            !((access.flags.strong && history.get(r).flags.strong)
+                                || history.before(r, access.warp, clock))
                         })
                         .map(|&r| Self::unordered(history, r, false));
                 }
