@@ -4,7 +4,7 @@
 //! memory and spills, and failure if a kernel does not assemble, spills, uses a stack or draws a C75xx notice.
 //!
 //! Two versions run: the one that the results are held to ([`ptxas::VERSION`]) and the newest 13.x, which reports
-//! injected waits that older ones insert silently. Both come from PyPI into the target folder; no CUDA is needed.
+//! injected waits that older ones insert silently. Both come from `PyPI` into the target folder; no CUDA is needed.
 //! `DMAC_PTXAS` names an assembler to use in place of the first, and then nothing is installed.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,7 +15,7 @@ use std::io::{Write as _, stdout};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The distribution on PyPI that has ptxas.
+/// The distribution on `PyPI` that has ptxas.
 const PACKAGE: &str = "nvidia-cuda-nvcc";
 /// What the lint may be: within one major version, so that the PTX versions stay compatible.
 const LINT_RANGE: &str = ">=13,<14";

@@ -66,7 +66,7 @@ pub fn requires(inst: &Inst) -> Requires {
         Inst::Cvt { to, from, round, .. } => match (to, from, round) {
             (CvtTy::F32, CvtTy::Bf16, _) => ampere(7, 1),
             (CvtTy::Tf32, _, Some(Round::Rna)) | (CvtTy::Bf16, CvtTy::F32, _) => BASE,
-            (CvtTy::Tf32, ..) | (_, CvtTy::Bf16, _) | (CvtTy::Bf16, ..) => hopper(7, 8),
+            (CvtTy::Tf32 | CvtTy::Bf16, ..) | (_, CvtTy::Bf16, _) => hopper(7, 8),
             _ => BASE,
         },
         Inst::Ld { space, mode, .. } => most([

@@ -163,7 +163,7 @@ impl Assembler {
         self.int_unary(IntUnary::Clz, false, d, a)
     }
 
-    /// Position of the highest set bit from the lowest; 0xFFFF_FFFF for zero.
+    /// Position of the highest set bit from the lowest; all ones for zero.
     pub fn bfind_u<T: Int>(&mut self, d: impl Dest<B32>, a: Reg<T>) -> Reg<B32> {
         self.int_unary(IntUnary::Bfind, false, d, a)
     }

@@ -5,7 +5,9 @@
 
 use super::{CheckError, CheckErrorKind};
 use crate::address::SpaceName;
-use crate::inst::{AtomicOp, AtomicTy, Cmp, CmpTy, CvtTy, Inst, LoadMode, MemTy, MmaElem, Round, WgmmaA};
+use crate::inst::{
+    AtomicOp, AtomicTy, Cmp, CmpTy, CvtTy, Inst, LoadCache, LoadMode, MemTy, MmaElem, Round, WgmmaA,
+};
 use crate::kernel::Kernel;
 use crate::types::{Class, Imm, RegId, Src};
 
@@ -35,70 +37,48 @@ pub(super) fn check(kernel: &Kernel, at: usize, inst: &Inst, errors: &mut Vec<Ch
             }
         }
         Inst::Cvt { to, from, round, .. } => conversion(*to, *from, *round, &mut wrong),
-        Inst::CpAsync { bytes, source_bytes: Some(Src::Imm(Imm::Int(n))), .. } => {
-            if !(0..=i64::from(bytes.get())).contains(n) {
-                wrong(range("source size", *n, "0 to the copy's size"));
-            }
+        Inst::CpAsync { bytes, source_bytes: Some(n), .. } => {
+            let fits = |n| (0..=i64::from(bytes.get())).contains(&n);
+            immediate(*n, fits, "source size", "0 to the copy's size", &mut wrong);
         }
         Inst::BulkLoad { bytes, .. } | Inst::BulkStore { bytes, .. } | Inst::BulkReduce { bytes, .. } => {
-            if let Src::Imm(Imm::Int(n)) = bytes
-                && (*n <= 0 || n % 16 != 0)
-            {
-                wrong(range("size", *n, "a positive multiple of 16"));
-            }
+            immediate(*bytes, |n| n > 0 && n % 16 == 0, "size", "a positive multiple of 16", &mut wrong);
         }
-        Inst::TensorLoad { at: c, .. }
-        | Inst::TensorStore { at: c, .. }
-        | Inst::TensorReduce { at: c, .. }
-        | Inst::TensorPrefetch { at: c, .. } => {
-            if !(1..=5).contains(&c.len()) {
-                wrong(CheckErrorKind::Count { what: "coordinates", got: c.len(), wanted: "1 to 5" });
-            }
+        Inst::TensorLoad { at, .. }
+        | Inst::TensorStore { at, .. }
+        | Inst::TensorReduce { at, .. }
+        | Inst::TensorPrefetch { at, .. } => {
+            count((1..=5).contains(&at.len()), "coordinates", at.len(), "1 to 5", &mut wrong);
         }
         Inst::Bar { id, threads, .. } => {
             barrier_id(*id, &mut wrong);
-            if let Some(Src::Imm(Imm::Int(n))) = threads
-                && (!(32..=1024).contains(n) || n % 32 != 0)
-            {
-                wrong(range("threads of a barrier", *n, "a multiple of 32 up to 1024"));
+            if let Some(threads) = threads {
+                let fits = |n| (32..=1024).contains(&n) && n % 32 == 0;
+                immediate(*threads, fits, "threads of a barrier", "a multiple of 32 up to 1024", &mut wrong);
             }
         }
         Inst::BarVote { id, .. } => barrier_id(*id, &mut wrong),
         Inst::Atomic { op, ty, d, a, compare, space, .. } => {
             atomic(kernel, *op, *ty, *d, a, compare.is_some(), *space, &mut wrong);
         }
-        Inst::MbarrierInit { count: Src::Imm(Imm::Int(n)), .. } => {
-            if !(1..1 << 20).contains(n) {
-                wrong(range("arrivals", *n, "1 to 1048575"));
-            }
+        Inst::MbarrierInit { count, .. } => {
+            immediate(*count, |n| (1..1 << 20).contains(&n), "arrivals", "1 to 1048575", &mut wrong);
         }
-        Inst::MbarrierExpect { bytes: Src::Imm(Imm::Int(n)), .. }
-        | Inst::MbarrierArriveExpect { bytes: Src::Imm(Imm::Int(n)), .. } => {
-            if !(0..1 << 20).contains(n) {
-                wrong(range("expected bytes", *n, "0 to 1048575"));
-            }
+        Inst::MbarrierExpect { bytes, .. } | Inst::MbarrierArriveExpect { bytes, .. } => {
+            immediate(*bytes, |n| (0..1 << 20).contains(&n), "expected bytes", "0 to 1048575", &mut wrong);
         }
-        Inst::MbarrierTry { parity: Src::Imm(Imm::Int(n)), .. } => {
-            if !(0..=1).contains(n) {
-                wrong(range("parity", *n, "0 or 1"));
-            }
+        Inst::MbarrierTry { parity, .. } => {
+            immediate(*parity, |n| (0..=1).contains(&n), "parity", "0 or 1", &mut wrong);
         }
-        Inst::Mma { a, .. } => {
-            if a.len() != 4 {
-                wrong(CheckErrorKind::Count { what: "registers of A", got: a.len(), wanted: "4" });
-            }
-        }
+        Inst::Mma { a, .. } => count(a.len() == 4, "registers of A", a.len(), "4", &mut wrong),
         Inst::Ldmatrix { d, .. } => matrices(d.len(), &mut wrong),
         Inst::Stmatrix { a, .. } => matrices(a.len(), &mut wrong),
         Inst::Wgmma { elem, n, d, a, trans_a, trans_b, .. } => {
-            if !(8..=256).contains(n) || n % 8 != 0 || d.len() as u32 * 2 != *n {
-                let wanted = "n / 2 with n a multiple of 8 from 8 to 256";
-                wrong(CheckErrorKind::Count { what: "accumulator registers", got: d.len(), wanted });
-            }
-            if let WgmmaA::Registers(a) = a
-                && a.len() != 4
-            {
-                wrong(CheckErrorKind::Count { what: "registers of A", got: a.len(), wanted: "4" });
+            let fits = (8..=256).contains(n) && n % 8 == 0 && d.len() as u32 * 2 == *n;
+            let wanted = "n / 2 with n a multiple of 8 from 8 to 256";
+            count(fits, "accumulator registers", d.len(), wanted, &mut wrong);
+            if let WgmmaA::Registers(a) = a {
+                count(a.len() == 4, "registers of A", a.len(), "4", &mut wrong);
             }
             if *elem == MmaElem::Tf32 && (*trans_a || *trans_b) {
                 wrong(CheckErrorKind::Combination {
@@ -113,43 +93,69 @@ pub(super) fn check(kernel: &Kernel, at: usize, inst: &Inst, errors: &mut Vec<Ch
             }
         }
         Inst::WgmmaWait { pending } => {
-            if *pending > 7 {
-                wrong(range("groups under way", i64::from(*pending), "0 to 7"));
-            }
+            limit(*pending, *pending <= 7, "groups under way", "0 to 7", &mut wrong);
         }
         Inst::Setmaxnreg { registers, .. } => {
-            if !(24..=256).contains(registers) || registers % 8 != 0 {
-                wrong(range("registers", i64::from(*registers), "a multiple of 8 from 24 to 256"));
-            }
+            let fits = (24..=256).contains(registers) && registers % 8 == 0;
+            limit(*registers, fits, "registers", "a multiple of 8 from 24 to 256", &mut wrong);
         }
-        Inst::Nanosleep { nanoseconds: Src::Imm(Imm::Int(n)) } => {
-            if !(0..=1_000_000).contains(n) {
-                wrong(range("nanoseconds", *n, "0 to 1000000"));
-            }
+        Inst::Nanosleep { nanoseconds } => {
+            let fits = |n| (0..=1_000_000).contains(&n);
+            immediate(*nanoseconds, fits, "nanoseconds", "0 to 1000000", &mut wrong);
         }
         // The typed methods leave nothing to check in the others.
         _ => {}
     }
 }
 
-fn range(what: &'static str, got: i64, wanted: &'static str) -> CheckErrorKind {
-    CheckErrorKind::Range { what, got, wanted }
+/// An operand that, if it is an immediate, has to fit.
+fn immediate(
+    operand: Src,
+    fits: impl Fn(i64) -> bool,
+    what: &'static str,
+    wanted: &'static str,
+    wrong: &mut impl FnMut(CheckErrorKind),
+) {
+    if let Src::Imm(Imm::Int(got)) = operand
+        && !fits(got)
+    {
+        wrong(CheckErrorKind::Range { what, got, wanted });
+    }
+}
+
+/// A number of the instruction itself that has to fit.
+fn limit(
+    got: u32,
+    fits: bool,
+    what: &'static str,
+    wanted: &'static str,
+    wrong: &mut impl FnMut(CheckErrorKind),
+) {
+    if !fits {
+        wrong(CheckErrorKind::Range { what, got: i64::from(got), wanted });
+    }
+}
+
+/// The length of an operand list.
+fn count(
+    fits: bool,
+    what: &'static str,
+    got: usize,
+    wanted: &'static str,
+    wrong: &mut impl FnMut(CheckErrorKind),
+) {
+    if !fits {
+        wrong(CheckErrorKind::Count { what, got, wanted });
+    }
 }
 
 fn vector(n: usize, ty: MemTy, wrong: &mut impl FnMut(CheckErrorKind)) {
-    if !matches!(n, 1 | 2 | 4) || n as u32 * ty.bytes() > 16 {
-        wrong(CheckErrorKind::Count {
-            what: "registers of a vector",
-            got: n,
-            wanted: "1, 2 or 4, 16 bytes at most",
-        });
-    }
+    let fits = matches!(n, 1 | 2 | 4) && n as u32 * ty.bytes() <= 16;
+    count(fits, "registers of a vector", n, "1, 2 or 4, 16 bytes at most", wrong);
 }
 
 fn matrices(n: usize, wrong: &mut impl FnMut(CheckErrorKind)) {
-    if !matches!(n, 1 | 2 | 4) {
-        wrong(CheckErrorKind::Count { what: "matrices", got: n, wanted: "1, 2 or 4" });
-    }
+    count(matches!(n, 1 | 2 | 4), "matrices", n, "1, 2 or 4", wrong);
 }
 
 fn cached(space: SpaceName, mode: LoadMode, wrong: &mut impl FnMut(CheckErrorKind)) {
@@ -164,21 +170,13 @@ fn cached(space: SpaceName, mode: LoadMode, wrong: &mut impl FnMut(CheckErrorKin
     if mode.volatile && mode.acquire.is_some() {
         wrong(CheckErrorKind::Combination { why: "a load is volatile or acquiring, not both" });
     }
-    if mode.read_only
-        && mode.cache.is_some_and(|c| {
-            !matches!(c, crate::inst::LoadCache::Ca | crate::inst::LoadCache::Cg | crate::inst::LoadCache::Cs)
-        })
-    {
+    if mode.read_only && matches!(mode.cache, Some(LoadCache::Cv | LoadCache::Lu)) {
         wrong(CheckErrorKind::Combination { why: "a read-only load takes ca, cg or cs" });
     }
 }
 
 fn barrier_id(id: Src, wrong: &mut impl FnMut(CheckErrorKind)) {
-    if let Src::Imm(Imm::Int(n)) = id
-        && !(0..16).contains(&n)
-    {
-        wrong(range("barrier", n, "0 to 15"));
-    }
+    immediate(id, |n| (0..16).contains(&n), "barrier", "0 to 15", wrong);
 }
 
 fn conversion(to: CvtTy, from: CvtTy, round: Option<Round>, wrong: &mut impl FnMut(CheckErrorKind)) {

@@ -30,7 +30,6 @@ struct Cta {
     row_bytes: u32,
     /// 16-byte chunks of a row.
     chunks: u32,
-    steps: usize,
     k_at: u32,
     v_at: u32,
     stage_bytes: u32,
@@ -161,7 +160,6 @@ pub fn forward_sm80(head_dim: u32, causal: bool) -> Sample {
     let c = Cta {
         row_bytes,
         chunks,
-        steps: head_dim as usize / 16,
         k_at: q_bytes,
         v_at: q_bytes + 2 * TILE * row_bytes,
         stage_bytes: TILE * row_bytes,

@@ -3,7 +3,7 @@
 //!
 //! In: nothing. Out: a [`Sample`] each, with its parameters and launch in its doc.
 
-use super::tile::{ROW, Thread, descriptor, descriptor_low, descriptor_plus};
+use super::tile::{ROW, Thread, descriptor, descriptor_low, descriptor_plus, elect_or};
 use super::{Sample, sample};
 use crate::{
     Accumulate, Addr, Assembler, B16, B32, B64, BulkOptions, BulkTy, Cmp, CpBytes, F32, Major, MmaElem,
@@ -287,7 +287,7 @@ pub fn bulk_reduce() -> Sample {
     let thread = Thread::new(&mut k);
     thread.make_barriers(&mut k, &[(BYTES, 1)]);
     let end = k.label("end");
-    thread.elect_or(&mut k, end);
+    elect_or(&mut k, end);
     let block = k.special("block", Special::CtaidX);
     let input = k.ld_param("input", input);
     let from = k.mad_wide_u("from", block, BYTES, input);
@@ -453,12 +453,12 @@ pub fn backward_preprocess() -> Sample {
             k.ld_vec("pair", global(at))
         })
         .collect();
+    k.comment("sum of products; a bf16 is the upper half of an f32");
     let sum = k.mov::<F32>("sum", 0.0);
     for i in 0..2 {
         let halves: Vec<_> = pairs
             .iter()
             .map(|p| {
-                k.comment("a bf16 is the upper half of an f32");
                 let low = k.shl("bits", p[i], 16);
                 let high = k.and("bits", p[i], 0xFFFF_0000_u32);
                 (k.float_of("low", low), k.float_of("high", high))

@@ -49,12 +49,12 @@ impl Thread {
     pub fn at(self, offset: u32) -> Addr<Shared> {
         shared(self.base) + offset as i32
     }
+}
 
-    /// One lane of the warp goes on; the others go to `end`.
-    pub fn elect_or(self, k: &mut Assembler, end: crate::Label) {
-        let one = k.elect("one");
-        k.branch_if(!one, end);
-    }
+/// One lane of the warp goes on; the others go to `end`.
+pub(super) fn elect_or(k: &mut Assembler, end: crate::Label) {
+    let one = k.elect("one");
+    k.branch_if(!one, end);
 }
 
 /// A position in a ring of stages: which stage, and the parity to wait for.

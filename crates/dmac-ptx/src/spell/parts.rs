@@ -55,7 +55,9 @@ impl Spelled {
         fn walk(arg: &Arg, visit: &mut dyn FnMut(RegId, bool, bool)) {
             match arg {
                 Arg::Def(r) => visit(*r, true, false),
-                Arg::Use(r) | Arg::Not(r) => visit(*r, false, true),
+                Arg::Use(r) | Arg::Not(r) | Arg::Mem(MemRef { base: Base::Reg(r), .. }) => {
+                    visit(*r, false, true);
+                }
                 Arg::Update(r) => visit(*r, true, true),
                 Arg::Pair(d, p) => {
                     if let Some(d) = d {
@@ -63,11 +65,16 @@ impl Spelled {
                     }
                     visit(*p, true, false);
                 }
-                Arg::Group(args) => args.iter().for_each(|a| walk(a, visit)),
-                Arg::Mem(MemRef { base: Base::Reg(r), .. }) => visit(*r, false, true),
+                Arg::Group(args) => {
+                    for a in args {
+                        walk(a, visit);
+                    }
+                }
                 Arg::Tensor(map, at) => {
                     visit(*map, false, true);
-                    at.iter().for_each(|a| walk(a, visit));
+                    for a in at {
+                        walk(a, visit);
+                    }
                 }
                 Arg::Imm(_)
                 | Arg::Hex(_)

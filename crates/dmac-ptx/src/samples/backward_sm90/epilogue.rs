@@ -2,7 +2,7 @@
 //!
 //! In: the accumulators. Out: global memory. Everybody is past the last read of K and V after the barrier of both.
 
-use super::super::tile::ROW;
+use super::super::tile::{ROW, elect_or};
 use super::consumer::Consumer;
 use super::{BOTH, Cta, OWN};
 use crate::{Assembler, Cmp, Half, Label, shared};
@@ -40,7 +40,7 @@ impl Cta {
         k.bar_sync(own, 128);
         let other = k.setp_u("other_warp", warp, Cmp::Ne, 0);
         k.branch_if(other, end);
-        self.thread.elect_or(k, end);
+        elect_or(k, end);
         let key = k.mad("out_key", c.this, 64, self.key0);
         for (role, map, offset) in [("map_dv", self.map_dv, l.v), ("map_dk", self.map_dk, l.k)] {
             let map = k.tensor_map(role, map);

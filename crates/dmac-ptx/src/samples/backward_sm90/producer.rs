@@ -2,7 +2,7 @@
 //!
 //! In: tensor maps and per-row statistics. Out: full stages; dQ sums.
 
-use super::super::tile::{ROW, Ring};
+use super::super::tile::{ROW, Ring, elect_or};
 use super::{Cta, DQ_FREE, DQ_FULL, KEYS, STAGES, WITH_WRITER};
 use crate::{
     Assembler, B32, BulkOptions, BulkTy, Cmp, Label, ReduceOp, Reg, TensorMap, Unroll, global, shared,
@@ -17,7 +17,7 @@ impl Cta {
         k.branch_if(second, writer);
         let other = k.setp_u("other_warp", self.thread.warp, Cmp::Ne, 0);
         k.branch_if(other, end);
-        self.thread.elect_or(k, end);
+        elect_or(k, end);
         self.load(k);
         k.branch(end);
         k.place(writer);
@@ -58,7 +58,7 @@ impl Cta {
             let row = k.mul("q_row", tile, l.rows);
             let padded = k.mad("padded_row", head_row, self.tiles, tile);
             k.mul(padded, padded, l.rows);
-            let mut load = |k: &mut Assembler, map: TensorMap, full, empty, tiles, vector, vectors| {
+            let load = |k: &mut Assembler, map: TensorMap, full, empty, tiles, vector, vectors| {
                 ring.wait(k, "empty", empty);
                 let full = ring.barrier(k, "full", full);
                 k.mbarrier_arrive_expect(full, l.q_bytes + 4 * l.rows);

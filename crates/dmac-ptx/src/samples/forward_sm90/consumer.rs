@@ -40,6 +40,14 @@ pub(super) enum Mask {
     CausalTail,
 }
 
+impl Consumer {
+    /// Gives the stage back to the producer, one lane a warp.
+    fn release(&self, k: &mut Assembler, ring: Ring, empty: u32) {
+        let empty = ring.barrier(k, "empty", empty);
+        k.when(self.leader, |k| k.mbarrier_arrive(empty));
+    }
+}
+
 impl Cta {
     pub(super) fn consume(&mut self, k: &mut Assembler, this: Reg<B32>, end: Label) {
         k.comment("consumer warpgroups");
@@ -55,7 +63,7 @@ impl Cta {
         self.wait_full(k, c.keys, self.layout.k_full);
         self.issue_scores(k, &c);
         k.wgmma_wait(0);
-        self.release(k, &c, c.keys, self.layout.k_empty);
+        c.release(k, c.keys, self.layout.k_empty);
         let mask = if self.forward.causal { Mask::CausalTail } else { Mask::Tail };
         self.mask(k, &c, mask);
         c.rows.softmax(k, &c.scores, true, true);
@@ -165,7 +173,7 @@ impl Cta {
         self.issue_output(k, c);
         k.bar_arrive(c.next_turn, 128 * CONSUMERS);
         k.wgmma_wait(1);
-        self.release(k, c, c.keys, self.layout.k_empty);
+        c.release(k, c.keys, self.layout.k_empty);
         self.mask(k, c, mask);
         c.rows.softmax(k, &c.scores, false, mask != Mask::None);
     }
@@ -194,11 +202,6 @@ impl Cta {
             // cp.async writes through the generic proxy, wgmma reads through the asynchronous one.
             k.fence_proxy_async();
         }
-    }
-
-    fn release(&self, k: &mut Assembler, c: &Consumer, ring: Ring, empty: u32) {
-        let empty = ring.barrier(k, "empty", empty);
-        k.when(c.leader, |k| k.mbarrier_arrive(empty));
     }
 
     /// S = Q Kᵀ, one group.

@@ -3,7 +3,7 @@
 //! In: the finished output fragment. Out: global memory. The output takes the place of Q, whose last reader is behind
 //! the barrier of both consumers.
 
-use super::super::tile::ROW;
+use super::super::tile::{ROW, elect_or};
 use super::consumer::Consumer;
 use super::{CONSUMERS, Cta};
 use crate::{Assembler, BoolOp, Cmp, F32, Half, Label, Reg, global, shared};
@@ -47,7 +47,7 @@ impl Cta {
         k.bar_sync(own, 128);
         let other = k.setp_u("other_warp", warp, Cmp::Ne, 0);
         k.branch_if(other, end);
-        self.thread.elect_or(k, end);
+        elect_or(k, end);
         let map = k.tensor_map("map_out", self.map_out);
         let row0 = k.mad("out_row_start", c.this, 64, self.row0);
         for block in 0..l.blocks {

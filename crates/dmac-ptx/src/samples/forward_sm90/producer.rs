@@ -3,7 +3,7 @@
 //! In: the block or list of keys. Out: full barriers completed. By TMA one thread does it all; by rows all 128 threads
 //! copy 16-byte chunks and each arrives when its own are complete.
 
-use super::super::tile::{ROW, Ring};
+use super::super::tile::{ROW, Ring, elect_or};
 use super::{Cta, KEYS, ROWS, STAGES};
 use crate::{
     Assembler, B32, B64, BulkOptions, Cmp, CpBytes, L2Prefetch, Label, LoadMode, Reg, TensorMap, Unroll,
@@ -34,7 +34,7 @@ impl Cta {
         } else {
             let other = k.setp_u("other_warp", self.thread.warp, Cmp::Ne, 0);
             k.branch_if(other, end);
-            self.thread.elect_or(k, end);
+            elect_or(k, end);
             self.load_q(k);
             Loader::Blocks {
                 map_k: k.tensor_map("map_k", self.map_k),
@@ -127,8 +127,8 @@ impl Cta {
                 k.add(tile, tile, tiles);
                 let names = k.mad_wide_u("names", row, 4, *list);
                 let position = k.add("position", row, *copy_row);
+                k.comment("rows by index; those past the list's end are zeros and are not read");
                 for i in 0..KEYS / 16 {
-                    k.comment("rows past the list's end are zeros and are not read");
                     let at = k.add("at", position, 16 * i);
                     let there = k.setp_u("there", at, Cmp::Lt, self.keys);
                     let id = k.mov::<B32>("id", 0);

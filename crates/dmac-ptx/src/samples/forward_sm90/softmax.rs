@@ -72,9 +72,9 @@ impl Rows {
             k.mov(self.max[r], max);
             shifts.push(shift);
         }
-        for r in 0..2 {
+        for (r, shift) in shifts.into_iter().enumerate() {
             for s in of_row(r) {
-                k.fma(s, s, self.scale, shifts[r]);
+                k.fma(s, s, self.scale, shift);
                 k.ex2(s, s);
             }
         }
