@@ -116,7 +116,7 @@ impl Element for F16 {
 
     #[inline(always)]
     unsafe fn load<S: Simd>(p: *const u16) -> S::V {
-        S::from_f16(S::load_u16(p))
+        S::load_f16(p)
     }
     #[inline(always)]
     unsafe fn load_first<S: Simd>(p: *const u16, n: usize) -> S::V {

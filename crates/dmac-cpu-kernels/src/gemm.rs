@@ -246,7 +246,7 @@ pub(crate) unsafe fn gemm_bf16<S: Simd>(
     c_row: usize,
     accumulate: i32,
 ) {
-    let (odd, accumulate) = (k % 2 != 0, accumulate != 0);
+    let (odd, accumulate) = (k & 1 == 1, accumulate != 0);
     let o = Operands { a, a_row, a_step: 2, b, b_row, c, c_row, steps: k / 2, odd, accumulate };
     product::<S, Pair>(m, n, b_panel, o);
 }

@@ -4,12 +4,20 @@
 //! are minimax fits with coefficients rounded to f32 one after the other; the error of the fit is named with each. Every
 //! function is defined for all f32: infinities, NaN, signed zeros and subnormals.
 
+#![allow(
+    clippy::approx_constant,
+    clippy::excessive_precision,
+    reason = "coefficients are what a fit gave, even where they come near a constant"
+)]
+
 use crate::simd::Simd;
 
 const LOG2_E: f32 = core::f32::consts::LOG2_E;
 /// ln 2 in two parts; the upper one has 10 bits, so that its product with an exponent is exact.
 const LN2_HIGH: f32 = 0.693_359_4;
 const LN2_LOW: f32 = -2.121_944_4e-4;
+/// sqrt(1/2): subtracting its bits moves the border between two exponents there.
+const ROOT: i32 = 0x3f35_04f3;
 pub(crate) const LN2: f32 = core::f32::consts::LN_2;
 
 /// A polynomial by Horner's rule, the highest power first.
@@ -68,12 +76,13 @@ pub(crate) unsafe fn exp2<S: Simd>(x: S::V) -> S::V {
     S::scale(exp2_reduced::<S>(S::sub(x, n)), n)
 }
 
-/// 2^x for x up to 127, flushed to zero where the result is subnormal: the softmax's own.
+/// 2^x for x up to 127, zero where the result would be subnormal: the softmax's own. Relative error of the fit 9.3e-8.
 #[inline(always)]
 pub(crate) unsafe fn exp2_flushed<S: Simd>(x: S::V) -> S::V {
-    let x = S::max(S::splat(-127.0), x);
     let n = S::round(x);
-    S::scale_flushed(exp2_reduced::<S>(S::sub(x, n)), n)
+    let r = S::sub(x, n);
+    let p = polynomial!(S, r, 1.326_953_5e-3, 9.671_292e-3, 5.550_711e-2, 2.402_224_7e-1, 6.931_47e-1, 1.0);
+    S::scale_flushed(p, n, x)
 }
 
 /// e^x.
@@ -111,8 +120,7 @@ pub(crate) unsafe fn log<S: Simd>(x: S::V) -> S::V {
     let small = S::less(x, S::splat(f32::MIN_POSITIVE));
     let normal = S::select(small, S::mul(x, S::splat(16_777_216.0)), x);
     let bias = S::select(small, S::splat(-24.0), S::splat(0.0));
-    // Significands from sqrt(1/2) to sqrt(2): the offset moves the border of the exponent to sqrt(1/2).
-    const ROOT: i32 = 0x3f35_04f3;
+    // Significands from sqrt(1/2) to sqrt(2).
     let bits = S::sub_int(S::bits(normal), S::splat_int(ROOT));
     let n = S::shr::<23>(S::add_int(bits, S::splat_int(128 << 23)));
     let n = S::add(S::to_float(S::sub_int(n, S::splat_int(128))), bias);

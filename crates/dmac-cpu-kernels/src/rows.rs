@@ -7,6 +7,27 @@
 use crate::element::{Element, Rows, with_element};
 use crate::simd::Simd;
 
+/// One row of A against one row of B, in two chains.
+#[inline(always)]
+unsafe fn dot<S: Simd, E: Element>(k: usize, a: *const f32, b: *const E::Raw) -> f32 {
+    let mut sums = [S::splat(0.0); 2];
+    let mut x = 0;
+    while x + 2 * S::LANES <= k {
+        for u in 0..2 {
+            let at = x + u * S::LANES;
+            sums[u] = S::fma(S::load(a.add(at)), E::load::<S>(b.add(at)), sums[u]);
+        }
+        x += 2 * S::LANES;
+    }
+    while x < k {
+        let rest = k - x;
+        let tail = S::tail(if rest < S::LANES { rest } else { S::LANES });
+        sums[0] = S::fma(S::load_tail(a.add(x), tail), E::load_up_to::<S>(b.add(x), rest), sums[0]);
+        x += S::LANES;
+    }
+    S::sum(S::add(sums[0], sums[1]))
+}
+
 /// `R` rows of A against `C` rows of B, which follow each other in `b`.
 #[inline(always)]
 unsafe fn dot_tile<S: Simd, E: Element, const R: usize, const C: usize>(
@@ -44,6 +65,27 @@ unsafe fn dot_tile<S: Simd, E: Element, const R: usize, const C: usize>(
     }
 }
 
+/// How many rows ahead of its use a row is fetched: some KiB, as much as memory delivers while a cache line is on its way.
+/// The processor's own prefetching stops at the end of a page and does not know the index list.
+const ROWS_AHEAD: usize = 12;
+
+/// Asks for the `k` elements of row `x`, if it is one of the `n`, or may be one of the next call's.
+#[inline(always)]
+unsafe fn fetch_row<S: Simd, E: Element>(b: Rows<E>, x: usize, n: usize, k: usize) {
+    let row = if x < n {
+        b.row(x)
+    } else if b.index.is_null() {
+        b.first.wrapping_add(x.wrapping_mul(b.stride))
+    } else {
+        return;
+    };
+    let mut at = 0;
+    while at < k * size_of::<E::Raw>() {
+        S::prefetch(row.cast::<u8>().wrapping_add(at));
+        at += 64;
+    }
+}
+
 /// `R` rows of A against all rows of B.
 #[inline(always)]
 unsafe fn dot_band<S: Simd, E: Element, const R: usize>(
@@ -55,8 +97,18 @@ unsafe fn dot_band<S: Simd, E: Element, const R: usize>(
     c: *mut f32,
     c_row: usize,
 ) {
+    if R == 1 {
+        // One row after the other: memory is read in order, and the rows overlap all the same.
+        for j in 0..n {
+            c.add(j).write_unaligned(dot::<S, E>(k, a, b.row(j)));
+        }
+        return;
+    }
     let mut j = 0;
     while j + 4 <= n {
+        for i in 0..4 {
+            fetch_row::<S, E>(b, j + i + ROWS_AHEAD, n, k);
+        }
         let rows = [b.row(j), b.row(j + 1), b.row(j + 2), b.row(j + 3)];
         dot_tile::<S, E, R, 4>(k, a, a_row, rows, c.add(j), c_row);
         j += 4;

@@ -11,9 +11,9 @@ use crate::simd::Simd;
 #[inline(always)]
 pub(crate) const fn key(score: f32, index: i32, ties_high: bool) -> u64 {
     let bits = score.to_bits();
-    let order = if bits & 0x7fff_ffff > 0x7f80_0000 {
+    let order = if score.is_nan() {
         0
-    } else if bits & 0x7fff_ffff == 0 {
+    } else if score == 0.0 {
         0x8000_0000
     } else if bits >> 31 != 0 {
         !bits

@@ -60,12 +60,13 @@ pub(crate) trait Simd: Copy {
     unsafe fn round(a: Self::V) -> Self::V;
     /// `a * 2^n` rounded once, for integral `n` from -252 to 252.
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V;
-    /// `a * 2^n` for integral `n` from -126 to 127; zero for -127.
+    /// `a * 2^n` for `n` = `x` rounded, up to 127; zero where `x` is below -126, whatever `a` is.
     #[inline(always)]
-    unsafe fn scale_flushed(a: Self::V, n: Self::V) -> Self::V {
+    unsafe fn scale_flushed(a: Self::V, n: Self::V, x: Self::V) -> Self::V {
         // The sum's low bits are the exponent field of 2^n.
         let field = Self::bits(Self::add(n, Self::splat(ROUNDER + 127.0)));
-        Self::mul(a, Self::from_bits(Self::shl::<23>(field)))
+        let scaled = Self::mul(a, Self::from_bits(Self::shl::<23>(field)));
+        Self::select(Self::less(x, Self::splat(-126.0)), Self::splat(0.0), scaled)
     }
     unsafe fn sum(a: Self::V) -> f32;
     /// The largest lane of a vector without NaN.
@@ -105,6 +106,11 @@ pub(crate) trait Simd: Copy {
     unsafe fn store_u16_tail(p: *mut u16, n: usize, v: Self::I);
     /// Converts f16 in the low halves of the lanes, exactly.
     unsafe fn from_f16(a: Self::I) -> Self::V;
+    /// Loads and converts f16.
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self::V {
+        Self::from_f16(Self::load_u16(p))
+    }
     /// Rounds to f16, to nearest even.
     unsafe fn to_f16(a: Self::V) -> Self::I;
     /// Rounds to bf16, to nearest even; NaN stays NaN.
@@ -112,6 +118,9 @@ pub(crate) trait Simd: Copy {
     unsafe fn to_bf16(a: Self::V) -> Self::I {
         round_to_bf16::<Self>(a)
     }
+    /// Asks for the cache line of an address, which need not exist.
+    #[inline(always)]
+    unsafe fn prefetch(_p: *const u8) {}
     /// Adds the dot product of two bf16 pairs a lane to `acc`.
     #[inline(always)]
     unsafe fn dot_pair(acc: Self::V, a: Self::I, b: Self::I) -> Self::V {

@@ -70,37 +70,54 @@ unsafe fn masked<S: Simd>(v: S::V, n: usize, other: S::V) -> S::V {
     S::select(S::less_int(S::load_int(LANE.as_ptr()), S::splat_int(n as i32)), v, other)
 }
 
-/// Where a row of probabilities goes.
+/// Where probabilities go.
 trait Probabilities: Copy {
+    /// The same from row `r` on.
+    unsafe fn row(self, r: usize) -> Self;
+    /// A vector of the first row.
     unsafe fn store<S: Simd>(self, x: usize, v: S::V);
     unsafe fn store_first<S: Simd>(self, x: usize, n: usize, v: S::V);
 }
 
 #[derive(Clone, Copy)]
-struct Floats(*mut f32);
+struct Floats {
+    first: *mut f32,
+    stride: usize,
+}
 
 impl Probabilities for Floats {
     #[inline(always)]
+    unsafe fn row(self, r: usize) -> Self {
+        Self { first: self.first.add(r * self.stride), ..self }
+    }
+    #[inline(always)]
     unsafe fn store<S: Simd>(self, x: usize, v: S::V) {
-        S::store(self.0.add(x), v);
+        S::store(self.first.add(x), v);
     }
     #[inline(always)]
     unsafe fn store_first<S: Simd>(self, x: usize, n: usize, v: S::V) {
-        S::store_tail(self.0.add(x), S::tail(n), v);
+        S::store_tail(self.first.add(x), S::tail(n), v);
     }
 }
 
 #[derive(Clone, Copy)]
-struct Halves(*mut u16);
+struct Halves {
+    first: *mut u16,
+    stride: usize,
+}
 
 impl Probabilities for Halves {
     #[inline(always)]
+    unsafe fn row(self, r: usize) -> Self {
+        Self { first: self.first.add(r * self.stride), ..self }
+    }
+    #[inline(always)]
     unsafe fn store<S: Simd>(self, x: usize, v: S::V) {
-        Bf16::store::<S>(self.0.add(x), v);
+        Bf16::store::<S>(self.first.add(x), v);
     }
     #[inline(always)]
     unsafe fn store_first<S: Simd>(self, x: usize, n: usize, v: S::V) {
-        Bf16::store_first::<S>(self.0.add(x), n, v);
+        Bf16::store_first::<S>(self.first.add(x), n, v);
     }
 }
 
@@ -206,44 +223,74 @@ struct State {
     alpha: *mut f32,
 }
 
-/// One row of the tile.
-#[inline(always)]
-unsafe fn softmax_row<S: Simd, P: Probabilities>(
-    r: usize,
+/// Rows that go through the phases of a step together, so that the reductions and the factors of one row are computed
+/// while the next row's arithmetic runs.
+const GROUP: usize = 8;
+
+/// A tile of scores and where its probabilities go.
+#[derive(Clone, Copy)]
+struct Tile<P> {
+    m: usize,
     n: usize,
-    s: *const f32,
-    p: P,
-    (first, end): (usize, usize),
+    s: *mut f32,
+    s_row: usize,
+    lo: *const i32,
+    hi: *const i32,
     scale: f32,
-    state: State,
-) {
-    let old = state.row_max.add(r).read_unaligned();
-    let here = row_maximum::<S>(s.add(first), end - first) * scale;
-    let new = if here > old { here } else { old };
-    let mut alpha = 1.0;
-    if new == f32::NEG_INFINITY {
-        if any_nan::<S>(s, first, end) {
-            // NaN is never a maximum, but it must not vanish either.
-            state.row_sum.add(r).write_unaligned(f32::NAN);
-        }
-        clear::<S, P>(p, 0, n);
-    } else {
-        let sum = row_exponentials::<S, P>(s, p, first, end, scale, new);
-        clear::<S, P>(p, 0, first);
-        clear::<S, P>(p, end, n);
-        let mut total = state.row_sum.add(r).read_unaligned();
-        if new > old && old > f32::NEG_INFINITY {
-            alpha = lane::<S>(math::exp2::<S>(S::splat(old - new)));
-            total *= alpha;
-            if !state.acc.is_null() {
-                scale_row::<S>(state.acc.add(r * state.acc_row), state.e, alpha);
-            }
-        }
-        state.row_max.add(r).write_unaligned(new);
-        state.row_sum.add(r).write_unaligned(total + sum);
+    p: P,
+}
+
+#[inline(always)]
+unsafe fn softmax_tile<S: Simd, P: Probabilities>(tile: Tile<P>, state: State) {
+    let mut r = 0;
+    while r < tile.m {
+        let rows = if tile.m - r < GROUP { tile.m - r } else { GROUP };
+        softmax_group::<S, P>(tile, state, r, rows);
+        r += rows;
     }
-    if !state.alpha.is_null() {
-        state.alpha.add(r).write_unaligned(alpha);
+}
+
+/// The rows `first..first + rows` of a tile.
+#[inline(always)]
+unsafe fn softmax_group<S: Simd, P: Probabilities>(tile: Tile<P>, state: State, first: usize, rows: usize) {
+    let mut maxima = [0.0_f32; GROUP];
+    for i in 0..rows {
+        let r = first + i;
+        let (start, end) = bounds(tile.lo, tile.hi, r, tile.n);
+        let here = row_maximum::<S>(tile.s.add(r * tile.s_row + start), end - start) * tile.scale;
+        let old = state.row_max.add(r).read_unaligned();
+        *maxima.as_mut_ptr().add(i) = if here > old { here } else { old };
+    }
+    for i in 0..rows {
+        let (r, new) = (first + i, *maxima.as_ptr().add(i));
+        let (start, end) = bounds(tile.lo, tile.hi, r, tile.n);
+        let (s, p) = (tile.s.add(r * tile.s_row), tile.p.row(r));
+        let old = state.row_max.add(r).read_unaligned();
+        let mut alpha = 1.0;
+        if new == f32::NEG_INFINITY {
+            if any_nan::<S>(s, start, end) {
+                // NaN is never a maximum, but it must not vanish either.
+                state.row_sum.add(r).write_unaligned(f32::NAN);
+            }
+            clear::<S, P>(p, 0, tile.n);
+        } else {
+            let sum = row_exponentials::<S, P>(s, p, start, end, tile.scale, new);
+            clear::<S, P>(p, 0, start);
+            clear::<S, P>(p, end, tile.n);
+            let mut total = state.row_sum.add(r).read_unaligned();
+            if new > old && old > f32::NEG_INFINITY {
+                alpha = lane::<S>(math::exp2::<S>(S::splat(old - new)));
+                total *= alpha;
+                if !state.acc.is_null() {
+                    scale_row::<S>(state.acc.add(r * state.acc_row), state.e, alpha);
+                }
+            }
+            state.row_max.add(r).write_unaligned(new);
+            state.row_sum.add(r).write_unaligned(total + sum);
+        }
+        if !state.alpha.is_null() {
+            state.alpha.add(r).write_unaligned(alpha);
+        }
     }
 }
 
@@ -264,10 +311,8 @@ pub(crate) unsafe fn softmax<S: Simd>(
     alpha: *mut f32,
 ) {
     let state = State { row_max, row_sum, acc, acc_row, e, alpha };
-    for r in 0..m {
-        let row = s.add(r * s_row);
-        softmax_row::<S, Floats>(r, n, row, Floats(row), bounds(lo, hi, r, n), scale, state);
-    }
+    let p = Floats { first: s, stride: s_row };
+    softmax_tile::<S, Floats>(Tile { m, n, s, s_row, lo, hi, scale, p }, state);
 }
 
 #[inline(always)]
@@ -289,10 +334,8 @@ pub(crate) unsafe fn softmax_bf16<S: Simd>(
     p_row: usize,
 ) {
     let state = State { row_max, row_sum, acc, acc_row, e, alpha };
-    for r in 0..m {
-        let p = Halves(p.add(r * p_row));
-        softmax_row::<S, Halves>(r, n, s.add(r * s_row), p, bounds(lo, hi, r, n), scale, state);
-    }
+    let p = Halves { first: p, stride: p_row };
+    softmax_tile::<S, Halves>(Tile { m, n, s, s_row, lo, hi, scale, p }, state);
 }
 
 #[inline(always)]
@@ -307,12 +350,12 @@ pub(crate) unsafe fn exp2_rows<S: Simd>(
     base: *const f32,
 ) {
     for r in 0..m {
-        let row = s.add(r * s_row);
+        let p = Floats { first: s, stride: s_row }.row(r);
         let base = base.add(r).read_unaligned();
         let (first, end) = if base == f32::NEG_INFINITY { (0, 0) } else { bounds(lo, hi, r, n) };
-        row_exponentials::<S, Floats>(row, Floats(row), first, end, scale, base);
-        clear::<S, Floats>(Floats(row), 0, first);
-        clear::<S, Floats>(Floats(row), end, n);
+        row_exponentials::<S, Floats>(p.first, p, first, end, scale, base);
+        clear::<S, Floats>(p, 0, first);
+        clear::<S, Floats>(p, end, n);
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Input and output as [`Simd`] says.
 
+#![allow(clippy::wildcard_imports, reason = "most of the intrinsics of one instruction set are used here")]
+
 use core::arch::x86_64::*;
 
 use super::{MAX_LANES, Simd};
@@ -234,8 +236,16 @@ impl Simd for Avx2 {
         _mm256_cvtph_ps(narrow(a))
     }
     #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> __m256 {
+        _mm256_cvtph_ps(_mm_loadu_si128(p.cast()))
+    }
+    #[inline(always)]
     unsafe fn to_f16(a: __m256) -> __m256i {
         _mm256_cvtepu16_epi32(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(a))
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        _mm_prefetch::<_MM_HINT_T0>(p.cast());
     }
     #[inline(always)]
     unsafe fn transpose(v: &mut [__m256; MAX_LANES]) {

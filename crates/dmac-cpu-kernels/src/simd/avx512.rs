@@ -3,6 +3,8 @@
 //! Input and output as [`Simd`] says. With `BF16`, products of pairs are VDPBF16PS and rounding to bf16 is VCVTNEPS2BF16, both
 //! of which take subnormals for zero.
 
+#![allow(clippy::wildcard_imports, reason = "most of the intrinsics of one instruction set are used here")]
+
 use core::arch::x86_64::*;
 use core::mem::transmute;
 
@@ -97,8 +99,8 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         _mm512_scalef_ps(a, n)
     }
     #[inline(always)]
-    unsafe fn scale_flushed(a: __m512, n: __m512) -> __m512 {
-        let kept = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(n, _mm512_set1_ps(-127.0));
+    unsafe fn scale_flushed(a: __m512, n: __m512, x: __m512) -> __m512 {
+        let kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(x, _mm512_set1_ps(-126.0));
         _mm512_maskz_scalef_ps(kept, a, n)
     }
     #[inline(always)]
@@ -231,6 +233,10 @@ impl<const BF16: bool> Simd for Avx512<BF16> {
         } else {
             dot_pair_by_fma::<Self>(acc, a, b)
         }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(p: *const u8) {
+        _mm_prefetch::<_MM_HINT_T0>(p.cast());
     }
     #[inline(always)]
     unsafe fn transpose(v: &mut [__m512; MAX_LANES]) {
