@@ -7,6 +7,7 @@ use crate::builtins::Builtin;
 use dmac_ir::{Field, Normalize, ParamType, ParamValue, Ties};
 use dmac_source::Span;
 use dmac_syntax::ast::{BinOp, ReduceOp, UnOp};
+use std::collections::BTreeSet;
 
 macro_rules! ids {
     ($($(#[$meta:meta])* $name:ident;)*) => {
@@ -66,6 +67,8 @@ pub(crate) struct Program {
     pub order: Vec<Definition>,
     /// Whether a statement of it is missing because of a syntax error.
     pub incomplete: bool,
+    /// The user functions that were inlined.
+    pub called: BTreeSet<String>,
 }
 
 /// A scalar parameter.
@@ -354,9 +357,14 @@ impl Expr {
             }
             ExprKind::Unary(_, operand) | ExprKind::Convert { operand, .. } => f(operand),
             ExprKind::Reduce { body, .. } => f(body),
-            ExprKind::Binary { lhs, rhs, .. } => [lhs, rhs].into_iter().for_each(|operand| f(operand)),
+            ExprKind::Binary { lhs, rhs, .. } => {
+                f(lhs);
+                f(rhs);
+            }
             ExprKind::If { condition, then, otherwise } => {
-                [condition, then, otherwise].into_iter().for_each(|operand| f(operand));
+                for operand in [condition, then, otherwise] {
+                    f(operand);
+                }
             }
         }
     }

@@ -213,7 +213,9 @@ impl Infer<'_> {
                 self.binary(*op, *op_span, lhs, rhs)
             }
             ExprKind::Call { builtin, args } => {
-                args.iter_mut().for_each(|arg| self.expr(arg));
+                for arg in args.iter_mut() {
+                    self.expr(arg);
+                }
                 self.call(builtin, args)
             }
             ExprKind::Convert { to, operand } => {
@@ -221,7 +223,9 @@ impl Infer<'_> {
                 *to
             }
             ExprKind::If { condition, then, otherwise } => {
-                [&mut *condition, &mut *then, &mut *otherwise].into_iter().for_each(|part| self.expr(part));
+                for part in [&mut *condition, &mut *then, &mut *otherwise] {
+                    self.expr(part);
+                }
                 self.condition(condition, "the condition of an `if`", false);
                 self.same(span, then, otherwise, "the two sides of an `if`")
             }

@@ -91,6 +91,7 @@ pub fn analyze(module: &ast::Module, options: &SemaOptions) -> (Vec<Program>, Ve
     let sound = !has_errors(&diagnostics);
     let mut programs = Vec::new();
     let mut names: BTreeMap<&str, Span> = BTreeMap::new();
+    let mut called = BTreeSet::new();
     for attention in module.attentions() {
         let name = &attention.name;
         if let Some(first) = names.insert(&name.name, name.span) {
@@ -101,9 +102,12 @@ pub fn analyze(module: &ast::Module, options: &SemaOptions) -> (Vec<Program>, Ve
             );
         }
         let mut own = Vec::new();
-        let program = one(attention, &functions, options, &mut own);
+        let program = one(attention, &functions, options, &mut called, &mut own);
         programs.extend(program.filter(|_| sound));
         diagnostics.append(&mut own);
+    }
+    if !has_errors(&diagnostics) {
+        functions.warn_unused(&called, &mut diagnostics);
     }
     // A function that is inlined twice reports what is wrong in it twice.
     let mut seen = BTreeSet::new();
@@ -117,10 +121,12 @@ fn one(
     attention: &ast::Attention,
     functions: &resolve::Functions<'_>,
     options: &SemaOptions,
+    called: &mut BTreeSet<String>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Program> {
     let (head_dim, value_dim) = (options.head_dim, options.value_dim.or(options.head_dim));
     let mut program = resolve::resolve(attention, functions, options, diagnostics);
+    called.append(&mut program.called);
     infer::infer(&mut program, head_dim, value_dim, diagnostics);
     check::check(&program, diagnostics);
     if has_errors(diagnostics) || !program.is_complete() {
@@ -147,7 +153,7 @@ fn one(
 fn check_options(module: &ast::Module, options: &SemaOptions, diagnostics: &mut Vec<Diagnostic>) {
     for (what, value) in [("head", options.head_dim), ("value", options.value_dim)] {
         let Some(value) = value else { continue };
-        if value < HEAD_DIM_STEP || value > MAX_HEAD_DIM || value % HEAD_DIM_STEP != 0 {
+        if !(HEAD_DIM_STEP..=MAX_HEAD_DIM).contains(&value) || value % HEAD_DIM_STEP != 0 {
             diagnostics.push(
                 Diagnostic::error(Code::E0314, format!("the {what} dimension {value} is not supported"))
                     .help(format!("use a multiple of {HEAD_DIM_STEP}, at most {MAX_HEAD_DIM}")),

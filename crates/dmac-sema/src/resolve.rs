@@ -6,6 +6,7 @@
 //! so that one mistake is one message.
 
 mod attention;
+mod call;
 mod expr;
 mod functions;
 mod names;
@@ -22,6 +23,7 @@ use dmac_source::{Code, Diagnostic, Span, nearest};
 use dmac_syntax::ast::{self, Ident, InputTypeKind, Stmt, StmtKind};
 use names::{BUILTIN_AXES, Meaning, Named, Names};
 use scope::{Place, Scope};
+use std::collections::BTreeSet;
 
 /// How many expression nodes a program may have after its functions are inlined. A page of text has hundreds; the limit
 /// stops functions that double at each call.
@@ -51,6 +53,7 @@ pub(crate) fn resolve(
         emits: vec![],
         order: vec![],
         incomplete: has_syntax_errors(&attention.body),
+        called: BTreeSet::new(),
     };
     let mut resolver = Resolver {
         functions,
@@ -123,44 +126,55 @@ impl Resolver<'_> {
                     }
                 }
                 StmtKind::Input(input) => {
-                    if self.declare_name(&input.name, Meaning::Input(InputIx(inputs))) {
-                        inputs += 1;
-                    }
+                    let meaning = Meaning::Input(InputIx(inputs));
+                    inputs += usize::from(self.declare_name(&input.name, meaning));
                 }
                 StmtKind::Let(binding) => {
-                    if self.declare_name(&binding.name, Meaning::Let(LetIx(lets))) {
-                        lets += 1;
-                    }
+                    let meaning = Meaning::Let(LetIx(lets));
+                    lets += usize::from(self.declare_name(&binding.name, meaning));
                 }
                 StmtKind::Branch(branch) => {
-                    if self.declare_name(&branch.name, Meaning::Attention(AttentionIx(branches))) {
-                        branches += 1;
-                    }
+                    let meaning = Meaning::Attention(AttentionIx(branches));
+                    branches += usize::from(self.declare_name(&branch.name, meaning));
                 }
                 _ => {}
             }
         }
+        // What is declared in a branch is reported there; a use of it is no further mistake.
+        for stmt in body {
+            let StmtKind::Branch(branch) = &stmt.kind else { continue };
+            for stmt in &branch.body {
+                let name = match &stmt.kind {
+                    StmtKind::Axis(axis) => &axis.name,
+                    StmtKind::Input(input) => &input.name,
+                    StmtKind::Let(binding) => &binding.name,
+                    StmtKind::Branch(branch) => &branch.name,
+                    _ => continue,
+                };
+                let _ = self.names.declare(&name.name, Meaning::Broken, name.span);
+            }
+        }
         self.program.branches = body.iter().any(|stmt| matches!(stmt.kind, StmtKind::Branch(_)));
         if !self.program.branches {
-            let nowhere = Span::default();
             // A program may use the name for something of its own: then its output has none.
-            let _ = self.names.declare(UNNAMED, Meaning::Attention(AttentionIx(0)), nowhere);
+            if self.names.declared(UNNAMED).is_none() {
+                let _ = self.names.declare(UNNAMED, Meaning::Attention(AttentionIx(0)), Span::default());
+            }
         }
     }
 
     /// Declares a name, or reports the earlier declaration.
     fn declare_name(&mut self, name: &Ident, meaning: Meaning) -> bool {
         let Some(earlier) = self.names.declare(&name.name, meaning, name.span) else { return true };
-        let diagnostic = match earlier.span {
-            Some(span) => Diagnostic::error(Code::E0202, format!("`{name}` is declared twice"))
+        let diagnostic = if let Some(span) = earlier.span {
+            Diagnostic::error(Code::E0202, format!("`{name}` is declared twice"))
                 .label(name.span, "declared again")
-                .secondary(span, "first declared here"),
-            None => {
-                let what = self.what_builtin(&name.name, earlier);
-                Diagnostic::error(Code::E0202, format!("`{name}` already has a meaning in every program"))
-                    .label(name.span, format!("this is {what}"))
-                    .help("choose another name")
-            }
+                .secondary(span, "first declared here")
+        } else {
+            let what = self.what_builtin(&name.name, earlier);
+            Diagnostic::error(Code::E0202, format!("`{name}` already has a meaning in every program"))
+                .label(name.span, format!("this is {what}"))
+                .help("choose another name")
         };
         self.report(diagnostic);
         false
@@ -177,7 +191,7 @@ impl Resolver<'_> {
 
     /// Whether a declaration is the one that its name stands for.
     fn is_declared_at(&self, name: &Ident) -> Option<Meaning> {
-        let named = self.names.get(&name.name)?;
+        let named = self.names.declared(&name.name)?;
         (named.span == Some(name.span)).then_some(named.meaning)
     }
 
@@ -218,9 +232,8 @@ impl Resolver<'_> {
         let mut axes = Vec::new();
         let mut seen: Vec<&Ident> = Vec::new();
         for index in indices {
-            if self.repeated(index, &seen) {
-                continue;
-            }
+            // A repeated one keeps its place: the number of axes is what was meant.
+            self.repeated(index, &seen);
             seen.push(index);
             if self.names.get(&index.name).is_none() {
                 let id = AxisIx(self.program.axes.len());
@@ -236,14 +249,13 @@ impl Resolver<'_> {
     }
 
     /// Reports an index that stands twice in one list.
-    fn repeated(&mut self, index: &Ident, seen: &[&Ident]) -> bool {
-        let Some(first) = seen.iter().find(|first| first.name == index.name) else { return false };
+    fn repeated(&mut self, index: &Ident, seen: &[&Ident]) {
+        let Some(first) = seen.iter().find(|first| first.name == index.name) else { return };
         let diagnostic = Diagnostic::error(Code::E0205, format!("the index `{index}` stands here twice"))
             .label(index.span, "a second time")
             .secondary(first.span, "first here")
             .help(format!("a second index over the same axis has a prime: `{index}'`"));
         self.report(diagnostic);
-        true
     }
 
     fn axes(&mut self, body: &[Stmt]) {
@@ -314,9 +326,7 @@ impl Resolver<'_> {
             let mut vars: Vec<VarIx> = Vec::new();
             let mut seen: Vec<&Ident> = Vec::new();
             for index in &binding.axes {
-                if self.repeated(index, &seen) {
-                    continue;
-                }
+                self.repeated(index, &seen);
                 seen.push(index);
                 vars.extend(self.var(index));
             }
@@ -383,9 +393,12 @@ impl Resolver<'_> {
                     None => diagnostic.help(format!("declare it: `axis {} = SIZE`", index.base())),
                 };
                 self.report(diagnostic);
-                // One message for each name is enough.
-                let _ = self.names.declare(index.base(), Meaning::Broken, index.span);
-                None
+                // As if it were declared: one message for each name is enough.
+                let id = AxisIx(self.program.axes.len());
+                let name = index.base().to_owned();
+                let _ = self.names.declare(&name, Meaning::Index(id), index.span);
+                self.program.axes.push(hir::Axis { name, span: Some(index.span), def: AxisDef::FromInput });
+                self.var(index)
             }
         }
     }

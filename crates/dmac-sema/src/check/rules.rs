@@ -26,7 +26,7 @@ struct Rules<'a> {
     diagnostics: &'a mut Vec<Diagnostic>,
 }
 
-impl<'a> Rules<'a> {
+impl Rules<'_> {
     fn report(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
     }
@@ -38,7 +38,7 @@ impl<'a> Rules<'a> {
             for step in &attention.steps {
                 match (&step.kind, select) {
                     (StepKind::Select(statement), None) if statement.among.is_none() => {
-                        select = Some(step.span)
+                        select = Some(step.span);
                     }
                     (StepKind::Mask(_), Some(select)) => {
                         let diagnostic = Diagnostic::error(Code::E0401, "a mask below a selection does not narrow it")

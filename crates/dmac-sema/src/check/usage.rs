@@ -78,8 +78,12 @@ impl<'a> Usage<'a> {
                     let valued = usage.valued.iter().any(|tensor| of(&tensor));
                     let attention = &program.attentions[id.0];
                     let (values, decisions) = split(attention);
-                    values.into_iter().for_each(|expr| usage.expr(expr, valued));
-                    decisions.into_iter().for_each(|expr| usage.expr(expr, false));
+                    for expr in values {
+                        usage.expr(expr, valued);
+                    }
+                    for expr in decisions {
+                        usage.expr(expr, false);
+                    }
                     for operand in [&attention.queries, &attention.keys, &attention.values] {
                         usage.tensor(operand.tensor, valued);
                     }
@@ -135,7 +139,9 @@ impl<'a> Usage<'a> {
         match &expr.kind {
             ExprKind::Read { tensor, indices } => {
                 self.tensor(*tensor, valued);
-                indices.iter().for_each(|index| self.expr(index, false));
+                for index in indices {
+                    self.expr(index, false);
+                }
             }
             ExprKind::Param(param) => {
                 self.params.insert(param.0);

@@ -19,17 +19,14 @@ impl Lower<'_> {
     ) -> NodeId {
         let over = graph_var(select.over);
         let score = self.expr(&select.operand, context);
-        let candidate = match &select.among {
-            Some(among) => {
-                let among = self.expr(among, context);
-                let exists = self.exists(over);
-                let terms: Vec<NodeId> = exists.into_iter().chain([among]).collect();
-                self.all(&terms)
-            }
-            None => {
-                let masks = self.all(above);
-                if over == key { masks } else { self.any_key(key, over, masks) }
-            }
+        let candidate = if let Some(among) = &select.among {
+            let among = self.expr(among, context);
+            let exists = self.exists(over);
+            let terms: Vec<NodeId> = exists.into_iter().chain([among]).collect();
+            self.all(&terms)
+        } else {
+            let masks = self.all(above);
+            if over == key { masks } else { self.any_key(key, over, masks) }
         };
         let count = self.expr(&select.count, context);
         let mut operands = vec![score, candidate, count];

@@ -291,16 +291,15 @@ impl Resolver<'_> {
         attention.normalize = row.means;
         let Some(with) = &normalize.with else { return };
         attention.sink = Some(self.expr(with, scope));
-        match row.with {
-            Some(means) => attention.normalize = means,
-            None => {
-                attention.sink = None;
-                let diagnostic = Diagnostic::error(Code::E0214, format!("`{name}` takes no argument"))
-                    .label(with.span, "not expected here")
-                    .note("`with` adds a term to the sum that softmax divides by; other normalizations have no sum");
-                self.report(diagnostic);
-            }
+        if let Some(means) = row.with {
+            attention.normalize = means;
+            return;
         }
+        attention.sink = None;
+        let diagnostic = Diagnostic::error(Code::E0214, format!("`{name}` takes no argument"))
+            .label(with.span, "not expected here")
+            .note("`with` adds a term to the sum that softmax divides by; other normalizations have no sum");
+        self.report(diagnostic);
     }
 
     /// `output` and `emit`.
@@ -310,13 +309,14 @@ impl Resolver<'_> {
         for stmt in &attention.body {
             match &stmt.kind {
                 StmtKind::Output(value) => {
-                    if !self.given_twice("output", stmt.span, &mut output_at) {
-                        let mut scope = Scope::new(Place::Output);
-                        for name in ["b", "h", "i", "e"] {
-                            scope.bind(self.builtin_var(name));
-                        }
-                        self.program.output = Some(self.expr(value, &mut scope));
+                    if self.given_twice("output", stmt.span, &mut output_at) {
+                        continue;
                     }
+                    let mut scope = Scope::new(Place::Output);
+                    for name in ["b", "h", "i", "e"] {
+                        scope.bind(self.builtin_var(name));
+                    }
+                    self.program.output = Some(self.expr(value, &mut scope));
                 }
                 StmtKind::Emit(entries) => {
                     for entry in entries {

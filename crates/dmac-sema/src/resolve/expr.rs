@@ -1,19 +1,16 @@
 //! Expressions: what each name in them means, given what is bound where they stand.
 
 use super::names::Meaning;
-use super::scope::{Arg, Bound, Call, Place, Scope};
+use super::scope::{Bound, Call, Place, Scope};
 use super::{MAX_NODES, Resolver};
-use crate::builtins::{self, Means, Takes, builtin};
-use crate::hir::{
-    AttentionIx, AxisDef, AxisIx, Binder, Domain, Expr, ExprKind, Tensor, Ty, VarIx, field_name,
-};
+use crate::builtins::builtin;
+use crate::hir::{AttentionIx, AxisDef, AxisIx, Binder, Domain, Expr, ExprKind, Tensor, VarIx, field_name};
 use dmac_ir::Field;
 use dmac_source::{Code, Diagnostic, Span, nearest};
-use dmac_syntax::ast::{self, Ident, ReduceOp};
-use std::collections::BTreeMap;
+use dmac_syntax::ast::{self, Ident};
 
-/// How deeply expressions may nest after functions are inlined: what fits the smallest stack with room to spare.
-const MAX_DEPTH: usize = 400;
+/// How deeply expressions may nest after functions are inlined: as deeply as the parser lets them nest before.
+const MAX_DEPTH: usize = 256;
 
 impl Resolver<'_> {
     /// Resolves an expression.
@@ -31,7 +28,7 @@ impl Resolver<'_> {
     /// Whether an expression of that size and depth may be added where we are. Reported once if not.
     fn fits(&mut self, nodes: usize, depth: usize, span: Span) -> bool {
         let diagnostic = if self.depth + depth > MAX_DEPTH {
-            Diagnostic::error(Code::E0109, "the expression is nested too deeply")
+            Diagnostic::error(Code::E0218, "the expression is nested too deeply")
                 .label(span, format!("this is more than {MAX_DEPTH} levels deep"))
                 .help("put a part of it into a `let`")
         } else if self.nodes + nodes > MAX_NODES {
@@ -47,7 +44,7 @@ impl Resolver<'_> {
         false
     }
 
-    fn boxed(&mut self, expr: &ast::Expr, scope: &mut Scope) -> Box<Expr> {
+    pub(super) fn boxed(&mut self, expr: &ast::Expr, scope: &mut Scope) -> Box<Expr> {
         Box::new(self.expr(expr, scope))
     }
 
@@ -221,7 +218,8 @@ impl Resolver<'_> {
         }
         let name = self.program.tensor_name(tensor);
         let expected = self.spelled(tensor);
-        let diagnostic = Diagnostic::error(Code::E0305, format!("`{name}` needs {} indices", axes.len()))
+        let indices = if axes.len() == 1 { "an index".to_owned() } else { format!("{} indices", axes.len()) };
+        let diagnostic = Diagnostic::error(Code::E0305, format!("`{name}` needs {indices}"))
             .label(span, "a tensor, not a number")
             .help(format!("write `{expected}`"));
         self.report(diagnostic);
@@ -399,6 +397,14 @@ impl Resolver<'_> {
             return None;
         }
         let axis = self.program.axis_of(var);
+        if axis == AxisIx::M {
+            let diagnostic = Diagnostic::error(Code::E0306, "queries cannot be reduced")
+                .label(name.span, format!("`{name}` ranges over other rows"))
+                .note("which queries there are differs from call to call, so no row can depend on another")
+                .help("keys can be reduced: `sum(j: ...)`");
+            self.report(diagnostic);
+            return None;
+        }
         let domain = match &binder.within {
             None => match scope.batch(&self.program) {
                 Some(batch) if axis == AxisIx::N => Some(Domain::Keys(batch)),
@@ -441,151 +447,5 @@ impl Resolver<'_> {
             .note("`h in g` are the query heads of a key/value head, `j in s` the positions of a window or block");
         self.report(diagnostic);
         None
-    }
-
-    fn call(&mut self, function: &Ident, args: &[ast::Expr], span: Span, scope: &mut Scope) -> ExprKind {
-        if let Some(row) = builtin(&function.name) {
-            if row.args.len() != args.len() {
-                let names: Vec<&str> = row.args.iter().map(|(name, _)| *name).collect();
-                self.wrong_arity(function, &names, args.len(), span);
-                return ExprKind::Error;
-            }
-            return match row.means {
-                Means::Start => self.part(&args[0], scope).map_or(ExprKind::Error, ExprKind::Start),
-                Means::End => self.part(&args[0], scope).map_or(ExprKind::Error, ExprKind::End),
-                Means::Overlap => {
-                    let (c, s) = (self.part(&args[0], scope), self.part(&args[1], scope));
-                    let (Some(c), Some(s)) = (c, s) else { return ExprKind::Error };
-                    self.overlap(c, s, span)
-                }
-                Means::Cast => self.cast(&args[0], &args[1], scope),
-                _ => {
-                    debug_assert!(row.args.iter().all(|(_, takes)| *takes != Takes::Part));
-                    let args = args.iter().map(|arg| self.expr(arg, scope)).collect();
-                    ExprKind::Call { builtin: row, args }
-                }
-            };
-        }
-        if let Some(item) = self.functions.get(&function.name) {
-            return self.inline(function, item, args, span, scope);
-        }
-        let known = self.names.get(&function.name);
-        let candidates = builtins::BUILTINS
-            .iter()
-            .flat_map(|row| std::iter::once(row.name).chain(row.aliases.iter().copied()))
-            .chain(self.functions.names());
-        let diagnostic = Diagnostic::error(Code::E0203, format!("there is no function `{function}`"));
-        let diagnostic = if let Some(op) = ReduceOp::named(&function.name) {
-            diagnostic
-                .label(function.span, "a reduction needs an index")
-                .help(format!("name what it ranges over: `{}(j: ...)`", op.text()))
-        } else if let Some(named) = known {
-            diagnostic
-                .label(function.span, format!("this is {}", named.meaning.kind()))
-                .help(format!("elements are read with brackets: `{function}[...]`"))
-        } else if let Some(similar) = nearest(&function.name, candidates) {
-            diagnostic.label(function.span, "unknown function").suggest(
-                function.span,
-                similar,
-                format!("did you mean `{similar}`?"),
-            )
-        } else {
-            diagnostic
-                .label(function.span, "unknown function")
-                .help(format!("define it: `fn {function}(x) = ...`"))
-        };
-        self.report(diagnostic);
-        ExprKind::Error
-    }
-
-    pub(super) fn wrong_arity(&mut self, function: &Ident, names: &[&str], found: usize, span: Span) {
-        let plural = if names.len() == 1 { "" } else { "s" };
-        let message = format!("`{function}` takes {} argument{plural}, but {found} stand here", names.len());
-        let diagnostic = Diagnostic::error(Code::E0208, message)
-            .label(span, format!("expected {}, found {found}", names.len()))
-            .help(format!("write `{function}({})`", names.join(", ")));
-        self.report(diagnostic);
-    }
-
-    /// An argument of `start`, `end`, `overlap`.
-    fn part(&mut self, arg: &ast::Expr, scope: &mut Scope) -> Option<VarIx> {
-        let resolved = self.expr(arg, scope);
-        match resolved.kind {
-            ExprKind::Error => None,
-            ExprKind::Index(var)
-                if matches!(
-                    self.program.axis(self.program.axis_of(var)).def,
-                    AxisDef::Windows { .. } | AxisDef::Blocks { .. }
-                ) =>
-            {
-                Some(var)
-            }
-            _ => {
-                let diagnostic = Diagnostic::error(Code::E0310, "expected an index over windows or blocks")
-                    .label(arg.span, "not an index over windows or blocks")
-                    .help("declare the axis: `axis c = windows(j, LENGTH, STRIDE)` or `axis s = blocks(j, LENGTH)`");
-                self.report(diagnostic);
-                None
-            }
-        }
-    }
-
-    fn overlap(&mut self, c: VarIx, s: VarIx, span: Span) -> ExprKind {
-        let of = |var: VarIx| match self.program.axis(self.program.axis_of(var)).def {
-            AxisDef::Windows { of, .. } | AxisDef::Blocks { of, .. } => Some(of),
-            _ => None,
-        };
-        if of(c) == of(s) {
-            return ExprKind::Overlap(c, s);
-        }
-        let (c, s) = (&self.program.var(c).name, &self.program.var(s).name);
-        let diagnostic = Diagnostic::error(Code::E0310, format!("`{c}` and `{s}` divide different axes"))
-            .label(span, "they have no positions in common");
-        self.report(diagnostic);
-        ExprKind::Error
-    }
-
-    fn cast(&mut self, value: &ast::Expr, to: &ast::Expr, scope: &mut Scope) -> ExprKind {
-        let value = self.boxed(value, scope);
-        let ty = match to.as_name().map(|name| name.name.as_str()) {
-            Some("int" | "i32") => Ty::Int,
-            Some("float" | "f32") => Ty::Float,
-            _ => {
-                let diagnostic = Diagnostic::error(Code::E0301, "the second argument of `cast` is a type")
-                    .label(to.span, "expected `int` or `float`");
-                self.report(diagnostic);
-                return ExprKind::Error;
-            }
-        };
-        ExprKind::Convert { to: ty, operand: value }
-    }
-
-    fn inline(
-        &mut self,
-        function: &Ident,
-        item: &ast::FnItem,
-        args: &[ast::Expr],
-        span: Span,
-        scope: &mut Scope,
-    ) -> ExprKind {
-        let args: Vec<Expr> = args.iter().map(|arg| self.expr(arg, scope)).collect();
-        if item.params.len() != args.len() {
-            let names: Vec<&str> = item.params.iter().map(|param| param.name.as_str()).collect();
-            self.wrong_arity(function, &names, args.len(), span);
-            return ExprKind::Error;
-        }
-        if !self.functions.is_sound(&function.name) {
-            return ExprKind::Error;
-        }
-        let args = args.into_iter().map(|value| {
-            let (nodes, depth) = value.extent();
-            Arg { value, nodes, depth }
-        });
-        let args: BTreeMap<String, Arg> =
-            item.params.iter().map(|param| param.name.clone()).zip(args).collect();
-        let outer = scope.call.replace(Call { args });
-        let body = self.expr(&item.body, scope);
-        scope.call = outer;
-        body.kind
     }
 }

@@ -41,8 +41,8 @@ impl<'a> Functions<'a> {
         }
         for (name, item) in functions.items.clone() {
             let before = diagnostics.len();
-            functions.check_params(item, diagnostics);
-            functions.check_body(&item.body, item, diagnostics);
+            Self::check_params(item, diagnostics);
+            Self::check_body(&item.body, item, diagnostics);
             if diagnostics.len() > before {
                 functions.broken.insert(name);
             }
@@ -61,12 +61,25 @@ impl<'a> Functions<'a> {
         self.items.keys().copied()
     }
 
+    /// Warns about functions that no program calls.
+    pub(crate) fn warn_unused(&self, called: &BTreeSet<String>, diagnostics: &mut Vec<Diagnostic>) {
+        for (name, item) in &self.items {
+            if !called.contains(*name) {
+                diagnostics.push(
+                    Diagnostic::warning(Code::W0201, format!("the function `{name}` is never called"))
+                        .label(item.name.span, "unused")
+                        .help("remove it"),
+                );
+            }
+        }
+    }
+
     /// Whether nothing is wrong with the function on its own.
     pub(crate) fn is_sound(&self, name: &str) -> bool {
         !self.broken.contains(name)
     }
 
-    fn check_params(&self, item: &FnItem, diagnostics: &mut Vec<Diagnostic>) {
+    fn check_params(item: &FnItem, diagnostics: &mut Vec<Diagnostic>) {
         for (at, param) in item.params.iter().enumerate() {
             if let Some(first) = item.params[..at].iter().find(|first| first.name == param.name) {
                 diagnostics.push(
@@ -78,7 +91,7 @@ impl<'a> Functions<'a> {
         }
     }
 
-    fn check_body(&self, expr: &'a Expr, item: &FnItem, diagnostics: &mut Vec<Diagnostic>) {
+    fn check_body(expr: &'a Expr, item: &FnItem, diagnostics: &mut Vec<Diagnostic>) {
         let mut foreign = |name: &Ident| {
             if item.params.iter().any(|param| param.name == name.name) {
                 return;
@@ -109,16 +122,18 @@ impl<'a> Functions<'a> {
             ExprKind::Call { function, args } => {
                 let takes_type = builtin(&function.name).is_some_and(|row| row.means == Means::Cast);
                 let checked = if takes_type { &args[..args.len().min(1)] } else { args };
-                checked.iter().for_each(|arg| self.check_body(arg, item, diagnostics));
+                for arg in checked {
+                    Self::check_body(arg, item, diagnostics);
+                }
             }
-            ExprKind::Unary { operand, .. } => self.check_body(operand, item, diagnostics),
+            ExprKind::Unary { operand, .. } => Self::check_body(operand, item, diagnostics),
             ExprKind::Binary { lhs, rhs, .. } => {
-                self.check_body(lhs, item, diagnostics);
-                self.check_body(rhs, item, diagnostics);
+                Self::check_body(lhs, item, diagnostics);
+                Self::check_body(rhs, item, diagnostics);
             }
             ExprKind::If { condition, then, otherwise } => {
                 for part in [condition, then, otherwise] {
-                    self.check_body(part, item, diagnostics);
+                    Self::check_body(part, item, diagnostics);
                 }
             }
         }
@@ -173,7 +188,9 @@ fn collect_calls<'a>(expr: &'a Expr, called: &mut BTreeSet<&'a str>) {
     match &expr.kind {
         ExprKind::Call { function, args } => {
             called.insert(&function.name);
-            args.iter().for_each(|arg| collect_calls(arg, called));
+            for arg in args {
+                collect_calls(arg, called);
+            }
         }
         ExprKind::Unary { operand, .. } => collect_calls(operand, called),
         ExprKind::Binary { lhs, rhs, .. } => {
@@ -181,7 +198,9 @@ fn collect_calls<'a>(expr: &'a Expr, called: &mut BTreeSet<&'a str>) {
             collect_calls(rhs, called);
         }
         ExprKind::If { condition, then, otherwise } => {
-            [condition, then, otherwise].into_iter().for_each(|part| collect_calls(part, called));
+            for part in [condition, then, otherwise] {
+                collect_calls(part, called);
+            }
         }
         _ => {}
     }

@@ -2,7 +2,7 @@
 
 use crate::hir::{AttentionIx, AxisIx, InputIx, LetIx, ParamIx, VarIx};
 use dmac_source::Span;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a name stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,13 +52,15 @@ pub(crate) struct Named {
 #[derive(Clone, Debug)]
 pub(crate) struct Names {
     named: BTreeMap<String, Named>,
+    /// Names that are declared more than once: what a use of them means is not known.
+    ambiguous: BTreeSet<String>,
     vars: BTreeMap<String, VarIx>,
 }
 
 impl Names {
     /// What every program has: `b h g i j d e`, their sizes, `q k v`, `score`, `scale`.
     pub(crate) fn builtin() -> Self {
-        let mut names = Self { named: BTreeMap::new(), vars: BTreeMap::new() };
+        let mut names = Self { named: BTreeMap::new(), ambiguous: BTreeSet::new(), vars: BTreeMap::new() };
         let mut declare = |name: &str, meaning| {
             names.named.insert(name.to_owned(), Named { meaning, span: None });
         };
@@ -77,14 +79,23 @@ impl Names {
     /// Declares a name; gives the earlier declaration if there is one, which stays.
     pub(crate) fn declare(&mut self, name: &str, meaning: Meaning, span: Span) -> Option<Named> {
         if let Some(&earlier) = self.named.get(name) {
+            self.ambiguous.insert(name.to_owned());
             return Some(earlier);
         }
         self.named.insert(name.to_owned(), Named { meaning, span: Some(span) });
         None
     }
 
+    /// The first declaration of a name.
+    pub(crate) fn declared(&self, name: &str) -> Option<Named> {
+        self.named.get(name).copied()
+    }
+
     /// What a name means; the primed form of an index is an index over its axis.
     pub(crate) fn get(&self, name: &str) -> Option<Named> {
+        if self.ambiguous.contains(name) {
+            return Some(Named { meaning: Meaning::Broken, span: None });
+        }
         let whole = self.named.get(name).copied();
         whole.or_else(|| {
             let base = self.named.get(name.trim_end_matches('\'')).copied();

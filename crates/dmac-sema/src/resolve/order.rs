@@ -33,6 +33,20 @@ fn needs(program: &Program, definition: Definition) -> Vec<(Definition, Span)> {
     needs
 }
 
+/// A definition on the way down, with what it needs that was not looked at.
+struct Step {
+    definition: Definition,
+    needs: std::vec::IntoIter<(Definition, Span)>,
+    /// Where it reads what is looked at.
+    at: Span,
+}
+
+impl Step {
+    fn new(program: &Program, definition: Definition) -> Self {
+        Self { definition, needs: needs(program, definition).into_iter(), at: Span::default() }
+    }
+}
+
 impl Resolver<'_> {
     /// Orders all definitions; reports each cycle once and takes it apart.
     pub(super) fn order(&mut self) {
@@ -40,50 +54,53 @@ impl Resolver<'_> {
         let attentions = (0..self.program.attentions.len()).map(|at| Definition::Attention(AttentionIx(at)));
         let mut done = BTreeSet::new();
         for definition in lets.chain(attentions).collect::<Vec<_>>() {
-            self.visit(definition, &mut Vec::new(), &mut done);
+            self.visit(definition, &mut done);
         }
     }
 
-    fn visit(
-        &mut self,
-        definition: Definition,
-        path: &mut Vec<(Definition, Span)>,
-        done: &mut BTreeSet<Definition>,
-    ) {
+    /// Depth first, with a stack of its own: a program may have as many definitions as fit its text.
+    fn visit(&mut self, definition: Definition, done: &mut BTreeSet<Definition>) {
         if done.contains(&definition) {
             return;
         }
-        path.push((definition, Span::default()));
-        for (needed, span) in needs(&self.program, definition) {
-            if let Some(last) = path.last_mut() {
-                last.1 = span;
+        let mut path = vec![Step::new(&self.program, definition)];
+        while let Some(step) = path.last_mut() {
+            let Some((needed, span)) = step.needs.next() else {
+                let definition = step.definition;
+                path.pop();
+                done.insert(definition);
+                self.program.order.push(definition);
+                continue;
+            };
+            step.at = span;
+            if done.contains(&needed) {
+                continue;
             }
-            match path.iter().position(|(on_path, _)| *on_path == needed) {
+            match path.iter().position(|step| step.definition == needed) {
                 Some(at) => self.cycle(&path[at..]),
-                None => self.visit(needed, path, done),
+                None => path.push(Step::new(&self.program, needed)),
             }
-        }
-        path.pop();
-        if done.insert(definition) {
-            self.program.order.push(definition);
         }
     }
 
     /// Reports a cycle and cuts it where it was entered.
-    fn cycle(&mut self, path: &[(Definition, Span)]) {
-        let (first, span) = path[0];
+    fn cycle(&mut self, path: &[Step]) {
+        let first = path[0].definition;
         let name = self.definition_name(first);
         let mut diagnostic = Diagnostic::error(Code::E0206, format!("`{name}` is defined by itself"));
-        for (at, (definition, span)) in path.iter().enumerate() {
-            let next = path.get(at + 1).map_or(first, |(next, _)| *next);
-            let text =
-                format!("`{}` needs `{}`", self.definition_name(*definition), self.definition_name(next));
+        for (at, step) in path.iter().enumerate() {
+            let next = path.get(at + 1).map_or(first, |next| next.definition);
+            let (name, next) = (self.definition_name(step.definition), self.definition_name(next));
+            let text = format!("`{name}` needs `{next}`");
             diagnostic =
-                if at == 0 { diagnostic.label(*span, text) } else { diagnostic.secondary(*span, text) };
+                if at == 0 { diagnostic.label(step.at, text) } else { diagnostic.secondary(step.at, text) };
         }
         self.report(diagnostic);
-        match path[path.len() - 1].0 {
-            Definition::Let(binding) => self.program.lets[binding.0].value = Expr::error(span),
+        match path[path.len() - 1].definition {
+            Definition::Let(binding) => {
+                let binding = &mut self.program.lets[binding.0];
+                binding.value = Expr::error(binding.span);
+            }
             Definition::Attention(attention) => self.program.attentions[attention.0].steps.clear(),
         }
     }
