@@ -45,7 +45,7 @@ pub fn run(graph: &mut Graph) -> Changed {
         }
         _ => Graph::keep(new, node, operands),
     });
-    replace_graph(graph, classified)
+    replace_graph(graph, &classified)
 }
 
 fn attention(canon: &mut Canon<'_>, attend: &Attend, operands: &[NodeId]) -> NodeId {

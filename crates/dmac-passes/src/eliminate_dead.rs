@@ -14,6 +14,6 @@ use dmac_ir::Graph;
 
 /// The pass.
 pub fn run(graph: &mut Graph) -> Changed {
-    let live = graph.rewrite(Graph::keep);
-    replace_graph(graph, live)
+    let all = graph.clone();
+    replace_graph(graph, &all)
 }

@@ -8,20 +8,24 @@
 //! what the attention itself normalises by (a sink included). Without row statistics (sigmoid, relu) the weight is the
 //! function itself. Rows without attended keys have `lse = -inf`, but then every mask is false.
 
+use crate::analysis::key::Keys;
+use crate::canonical::Canon;
 use crate::{Changed, replace_graph};
 use dmac_ir::{Attendance, AxisKind, Binary, Field, Graph, NodeId, Normalize, Op, Size, Unary};
 use std::collections::BTreeMap;
 
-/// Runs the pass.
+/// The pass.
 pub fn run(graph: &mut Graph) -> Changed {
+    let mut keys = Keys::default();
     let expanded = graph.rewrite(|new, node, operands| {
         if node.op != Op::Read || *new.op(operands[0]) != Op::Field(Field::Prob) {
             return Graph::keep(new, node, operands);
         }
         let attention = new.operand(operands[0], 0);
-        weight(new, attention, &operands[1..])
+        let weight = weight(new, attention, &operands[1..]);
+        Canon::at(new, &mut keys, node.span).again(weight)
     });
-    replace_graph(graph, expanded)
+    replace_graph(graph, &expanded)
 }
 
 /// The weight of one pair. `index` is batch, head, query, key.
@@ -46,7 +50,9 @@ fn weight(graph: &mut Graph, attention: NodeId, index: &[NodeId]) -> NodeId {
         map.insert(attend.kv_head, kv_head);
     }
     let at = |graph: &mut Graph, node| {
-        graph.substitute(node, &map).expect("weights are read at the row's own position: checked by the front end")
+        graph
+            .substitute(node, &map)
+            .expect("weights are read at the row's own position: checked by the front end")
     };
     let (score, mask) = (at(graph, score), at(graph, mask));
     let weight = match attend.normalize {

@@ -19,5 +19,5 @@ pub fn run(graph: &mut Graph) -> Changed {
     let mut keys = Keys::default();
     let folded =
         graph.rewrite(|new, node, operands| Canon::at(new, &mut keys, node.span).node(&node.op, operands));
-    replace_graph(graph, folded)
+    replace_graph(graph, &folded)
 }

@@ -45,7 +45,7 @@ pub fn run(graph: &mut Graph) -> Changed {
             None => read,
         }
     });
-    replace_graph(graph, fused)
+    replace_graph(graph, &fused)
 }
 
 /// What the definition itself says about storing it.

@@ -56,7 +56,7 @@ pub fn run(graph: &mut Graph) -> Changed {
         }
         _ => Graph::keep(new, node, operands),
     });
-    replace_graph(graph, fused)
+    replace_graph(graph, &fused)
 }
 
 fn fuse(canon: &mut Canon<'_>, terms: &[(NodeId, Form)], pair: Pair) -> Vec<(NodeId, Form)> {

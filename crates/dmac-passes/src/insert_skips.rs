@@ -49,7 +49,7 @@ pub fn run(graph: &mut Graph) -> Changed {
         }
         _ => Graph::keep(new, node, operands),
     });
-    replace_graph(graph, inserted)
+    replace_graph(graph, &inserted)
 }
 
 /// What is asked of a tile.

@@ -81,8 +81,9 @@ fn verify(graph: &Graph, established: &[Invariant], place: &str) {
     }
 }
 
-/// Puts a rewritten graph in the place of the old one.
-fn replace_graph(graph: &mut Graph, new: Graph) -> Changed {
+/// Puts a rewritten graph in the place of the old one, numbered in the order in which the outputs reach the nodes.
+fn replace_graph(graph: &mut Graph, new: &Graph) -> Changed {
+    let new = new.rewrite(Graph::keep);
     let same = graph.len() == new.len()
         && graph.outputs == new.outputs
         && graph.vars == new.vars

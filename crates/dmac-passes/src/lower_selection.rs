@@ -12,6 +12,8 @@
 //! last). A key that `n` others beat at some position is beaten by them at all later ones, because those stay candidates.
 //! So the positions at which a candidate is among the best `n` are one interval `[enter, end)`, and `end` is one int a key.
 //!
+//! - Keys become candidates in the order of their index (`enter` never falls from one to the next), so that one sweep over
+//!   the sequence with a heap of `n` finds every end. Candidates in another order keep lists.
 //! - A condition that is free of the query delays the key for ever: `enter = if condition then enter else KeyLength`.
 //! - An equation of a row's id with a key's id restricts a row to the keys of one class. Classes do not meet in any row,
 //!   so each has its own order and its own lifetimes: the ids of keys become the class operand, the equation stays a term.
@@ -27,6 +29,7 @@
 //! (but the equation of a class) holds wherever the term does.
 
 use crate::analysis::key::Keys;
+use crate::analysis::monotone::trend;
 use crate::analysis::solve::{Anchor, Interval, Subject, solve};
 use crate::canonical::Canon;
 use crate::classify_masks::{Pair, classify};
@@ -56,7 +59,7 @@ pub fn run(graph: &mut Graph) -> Changed {
             _ => Graph::keep(new, node, operands),
         }
     });
-    replace_graph(graph, lowered)
+    replace_graph(graph, &lowered)
 }
 
 /// The attention with its lowered terms: without those that a selection implies.
@@ -193,6 +196,9 @@ impl Member {
         // Without a condition on the position all keys are candidates of all rows.
         enters.is_empty().then(|| enters.push(subject.least));
         let mut enter = canon.max(&enters);
+        if !trend(canon.graph, enter, self.select.over).never_falls() {
+            return None;
+        }
         if !keyed.is_empty() {
             let holds = canon.and(&keyed);
             enter = canon.choose(holds, enter, subject.end);

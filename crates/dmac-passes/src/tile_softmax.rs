@@ -26,7 +26,7 @@ pub fn run(graph: &mut Graph) -> Changed {
         }
         _ => Graph::keep(new, node, operands),
     });
-    replace_graph(graph, tiled)
+    replace_graph(graph, &tiled)
 }
 
 fn walk(graph: &Graph, attend: &Attend, operands: &[NodeId]) -> Walk {

@@ -19,7 +19,11 @@ fn check(program: &str, case: &Case) {
     run_pipeline(&mut graph, &mut |pass, after| {
         let found = evaluate_case(after, &inputs, case)
             .unwrap_or_else(|error| panic!("after {}: {error}\n{program}\n{after}", pass.name));
-        assert_same(&expected, &found, &format!("after {} of\n{program}\n{case:?}\n{original}\n{after}", pass.name));
+        assert_same(
+            &expected,
+            &found,
+            &format!("after {} of\n{program}\n{case:?}\n{original}\n{after}", pass.name),
+        );
     });
     oracle::assert_skips_sound(&graph, &inputs, case, program);
 }
@@ -28,7 +32,9 @@ fn check(program: &str, case: &Case) {
 fn library_programs_keep_their_meaning() {
     let programs = [text::files("dsl/std"), text::files("crates/dmac-sema/tests/programs")].concat();
     for (name, program) in programs {
-        for (seed, (m, n)) in [(7, 7), (13, 13), (3, 11), (9, 4), (1, 40), (0, 3), (3, 0)].into_iter().enumerate() {
+        for (seed, (m, n)) in
+            [(7, 7), (13, 13), (3, 11), (9, 4), (1, 40), (0, 3), (3, 0)].into_iter().enumerate()
+        {
             let case = Case { rows: m, keys: n, seed: seed as u64, ..Case::default() };
             let program = oracle::scaled(&program);
             check(&program, &case);
@@ -101,7 +107,7 @@ const TABLES: &str = "input p[b]: i32 in 0 .. 9\n input doc[b, j]: i32 in 0 .. 3
                       input until[b, j]: i32 in 0 .. 12\n input own[h, j]: i32 in 0 .. 4\n input imp[b, g, j]: f32\n";
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_masks_keep_their_meaning(masks in prop::collection::vec(predicate(), 1..4), case in case()) {

@@ -30,7 +30,7 @@ pub use expr::{Expr, ScalarType};
 pub use stmt::{BarrierId, Heap, HeapId, MapReduction, Stmt, TileRef};
 pub use verify::{type_of, verify};
 
-use dmac_ir::{AxisId, InputId, Param, Ties};
+use dmac_ir::{AxisId, InputId, NodeId, Param, Ties};
 
 /// A storage type, chosen when compiling.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -120,8 +120,31 @@ pub struct Program {
     /// What must hold of the sizes and parameters before launch, with the message for when it does not. Expressions over
     /// sizes and parameters only.
     pub requires: Vec<(Expr, String)>,
+    /// Where the selections of the graph are, for whoever checks them.
+    pub selections: Vec<Selection>,
     /// Kernels in launch order. Each starts after all of the one before has finished.
     pub kernels: Vec<Kernel>,
+}
+
+/// A selection in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Selection {
+    /// A lifetime node: `[row..., element]` ends.
+    Ends {
+        /// The node of the graph that was lowered.
+        node: NodeId,
+        /// Its tensor.
+        ends: TensorId,
+    },
+    /// A select node: lists, ascending.
+    Lists {
+        /// The node of the graph that was lowered.
+        node: NodeId,
+        /// `[row..., slot]`.
+        items: TensorId,
+        /// `[row...]`: how many slots are used.
+        counts: TensorId,
+    },
 }
 
 /// A run-time size: that of an axis whose size is not fixed at compile time.

@@ -12,7 +12,6 @@ mod attend;
 mod define;
 mod element;
 mod lists;
-mod prob;
 mod scalar;
 mod select;
 mod space;
@@ -37,8 +36,7 @@ pub fn lower(
     storage: Storage,
 ) -> Result<Program, Vec<Diagnostic>> {
     check_head_dims(graph, target)?;
-    let graph = prob::expand(graph);
-    let mut lowering = Lowering::new(&graph, *schedule, storage);
+    let mut lowering = Lowering::new(graph, *schedule, storage);
     lowering.declare();
     for id in graph.node_ids() {
         lowering.lower_node(id);
@@ -112,6 +110,7 @@ impl<'g> Lowering<'g> {
             params: graph.params.clone(),
             tensors: Vec::new(),
             requires: Vec::new(),
+            selections: Vec::new(),
             kernels: Vec::new(),
         };
         Self {

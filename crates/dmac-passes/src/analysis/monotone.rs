@@ -1,18 +1,19 @@
-//! How an integer expression moves when the query goes on to the next position.
+//! How an integer expression moves when a variable (the query, a key) goes on to the next value.
 //!
-//! Input → output: an int node and a query variable → [`Trend`].
+//! Input → output: an int node and a variable → [`Trend`].
 //!
 //! The rules are those of calculus on steps: sums keep a common direction, a negative factor turns it round, `min`, `max`
-//! and the floor of a division by a positive number keep it. A tensor read at the query's position is data: unknown.
+//! and the floor of a division by a positive number keep it, and `if c then x else y` with `x <= y` never falls where `c`
+//! only goes from true to false. A tensor read at the variable is data: unknown.
 
 use crate::analysis::linear::Linear;
-use crate::analysis::proof::{never_negative, positive};
-use dmac_ir::{Binary, Graph, NodeId, Op, Unary, Var};
+use crate::analysis::proof::{at_most, never_negative, positive};
+use dmac_ir::{Binary, Compare, Graph, NodeId, Op, Scalar, Unary, Var};
 
-/// The direction of an expression in the query's position.
+/// The direction of an expression in a variable; of a bool, with false below true.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Trend {
-    /// Does not depend on the query.
+    /// Does not depend on the variable.
     Constant,
     /// Never falls.
     Rising,
@@ -45,13 +46,14 @@ impl Trend {
     }
 }
 
-/// The trend of `id` in the position of `query`.
-pub fn trend(graph: &Graph, id: NodeId, query: Var) -> Trend {
-    if !graph.free(id).contains(&query) {
+/// The trend of `id` in `var`; for a query variable, in its position.
+pub fn trend(graph: &Graph, id: NodeId, var: Var) -> Trend {
+    if !graph.free(id).contains(&var) {
         return Trend::Constant;
     }
     let operands = graph.operands(id);
-    let of = |at: usize| trend(graph, operands[at], query);
+    let of = |at: usize| trend(graph, operands[at], var);
+    let int = |at: usize| graph.ty(operands[at]).as_scalar() == Some(Scalar::Int);
     match graph.op(id) {
         // The position is the row's index plus a constant of the batch element.
         Op::Position { .. } | Op::Index(_) | Op::TileEdge { .. } => Trend::Rising,
@@ -75,7 +77,23 @@ pub fn trend(graph: &Graph, id: NodeId, query: Var) -> Trend {
             }
         }
         Op::Binary(Binary::IntDiv) if of(1) == Trend::Constant && positive(graph, operands[1]) => of(0),
-        Op::If if of(0) == Trend::Constant => of(1).and(of(2)),
+        Op::If => match of(0) {
+            Trend::Constant => of(1).and(of(2)),
+            Trend::Falling
+                if of(1).never_falls() && of(2).never_falls() && at_most(graph, operands[1], operands[2]) =>
+            {
+                Trend::Rising
+            }
+            Trend::Rising
+                if of(1).never_falls() && of(2).never_falls() && at_most(graph, operands[2], operands[1]) =>
+            {
+                Trend::Rising
+            }
+            _ => Trend::Unknown,
+        },
+        Op::Compare(Compare::Le | Compare::Lt) if int(0) => of(0).turned().and(of(1)),
+        Op::Unary(Unary::Not) => of(0).turned(),
+        Op::Binary(Binary::And | Binary::Or) => of(0).and(of(1)),
         _ => Trend::Unknown,
     }
 }

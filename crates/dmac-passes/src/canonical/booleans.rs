@@ -45,6 +45,7 @@ impl Canon<'_> {
         for &operand in operands {
             self.flatten(operand, op, &mut parts);
         }
+        let parts = self.absorb(parts, op);
         let parts = self.arrange(&parts, op);
         let neutral = op == Binary::And;
         let decides = |canon: &Self, id: NodeId| *canon.graph.op(id) == Op::Bool(!neutral);
@@ -58,6 +59,33 @@ impl Canon<'_> {
                 rest.iter().rev().fold(last, |tail, &part| self.add(Op::Binary(op), &[part, tail]))
             }
         }
+    }
+
+    /// `a or (a and b)` is `a`; `a or (not a and b)` is `a or b`, and `b` is evaluated in the same cases. So for `and`.
+    fn absorb(&mut self, parts: Vec<NodeId>, op: Binary) -> Vec<NodeId> {
+        let dual = if op == Binary::And { Binary::Or } else { Binary::And };
+        let mut kept = Vec::new();
+        for &part in &parts {
+            if *self.graph.op(part) != Op::Binary(dual) {
+                kept.push(part);
+                continue;
+            }
+            let mut inner = Vec::new();
+            self.flatten(part, dual, &mut inner);
+            if inner.iter().any(|x| parts.contains(x)) {
+                continue;
+            }
+            let decided: Vec<NodeId> =
+                inner.iter().copied().filter(|&x| parts.contains(&self.not(x))).collect();
+            if decided.is_empty() {
+                kept.push(part);
+            } else {
+                inner.retain(|x| !decided.contains(x));
+                let rest = self.junction(&inner, dual);
+                self.flatten(rest, op, &mut kept);
+            }
+        }
+        kept
     }
 
     /// Whether some operand is the negation of another.

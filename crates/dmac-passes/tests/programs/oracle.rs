@@ -1,7 +1,9 @@
 //! What the interpreter says about a graph, and how two of its answers are compared.
 
 use dmac_interp::{Data, Error, Inputs, Options, Outputs, Storage, evaluate, random_inputs};
-use dmac_ir::{Attend, Attendance, AxisKind, Binary, Field, Form, Graph, NodeId, Op, Output, ParamValue, Unary};
+use dmac_ir::{
+    Attend, Attendance, AxisKind, Binary, Field, Form, Graph, NodeId, Op, Output, ParamValue, Unary,
+};
 use std::collections::BTreeMap;
 
 /// A shape with everything that is random about its tensors.
@@ -27,7 +29,16 @@ impl Default for Case {
 /// A library program with its parameters scaled down, so that every window and selection removes something at the small
 /// sizes of a test.
 pub fn scaled(program: &str) -> String {
-    let small = [("1024", "3"), ("2048", "3"), ("512", "6"), ("256", "4"), ("128", "5"), ("64", "4"), ("32", "4"), ("16", "2")];
+    let small = [
+        ("1024", "3"),
+        ("2048", "3"),
+        ("512", "6"),
+        ("256", "4"),
+        ("128", "5"),
+        ("64", "4"),
+        ("32", "4"),
+        ("16", "2"),
+    ];
     small.iter().fold(program.to_owned(), |text, (from, to)| {
         text.replace(&format!("int = {from}"), &format!("int = {to}"))
     })
@@ -35,7 +46,8 @@ pub fn scaled(program: &str) -> String {
 
 /// Random tensors for a case; `None` where the shape does not fit the program.
 pub fn inputs(graph: &Graph, case: &Case) -> Option<Inputs> {
-    let mut sizes: BTreeMap<String, i64> = [("B", 2), ("H", 4), ("G", 2)].map(|(k, v)| (k.to_owned(), v)).into();
+    let mut sizes: BTreeMap<String, i64> =
+        [("B", 2), ("H", 4), ("G", 2)].map(|(k, v)| (k.to_owned(), v)).into();
     sizes.insert("M".into(), case.rows as i64);
     sizes.insert("N".into(), case.keys as i64);
     for axis in &graph.axes {

@@ -195,6 +195,58 @@ impl Expr {
         Self::Cast(to, Box::new(x))
     }
 
+    /// The value of an int or bool expression (0, 1) over sizes and int parameters; `None` if it has other parts, divides by
+    /// zero or overflows.
+    pub fn eval(
+        &self,
+        size: &dyn Fn(SizeId) -> Option<i64>,
+        param: &dyn Fn(ParamId) -> Option<i64>,
+    ) -> Option<i64> {
+        let go = |x: &Self| x.eval(size, param);
+        Some(match self {
+            Self::Int(value) => *value,
+            Self::Bool(value) => i64::from(*value),
+            Self::Size(id) => size(*id)?,
+            Self::Param(id) => param(*id)?,
+            Self::Unary(Unary::Not, x) => i64::from(go(x)? == 0),
+            Self::Unary(Unary::Neg, x) => go(x)?.checked_neg()?,
+            Self::If(c, x, y) => {
+                if go(c)? == 0 {
+                    go(y)?
+                } else {
+                    go(x)?
+                }
+            }
+            Self::Binary(op, x, y) => {
+                let (x, y) = (go(x)?, go(y)?);
+                match op {
+                    Binary::Add => x.checked_add(y)?,
+                    Binary::Sub => x.checked_sub(y)?,
+                    Binary::Mul => x.checked_mul(y)?,
+                    Binary::IntDiv => floor_div(x, y)?,
+                    Binary::IntMod => x - y * floor_div(x, y)?,
+                    Binary::Min => x.min(y),
+                    Binary::Max => x.max(y),
+                    Binary::And => i64::from(x != 0 && y != 0),
+                    Binary::Or => i64::from(x != 0 || y != 0),
+                    Binary::Div => return None,
+                }
+            }
+            Self::Compare(op, x, y) => {
+                let (x, y) = (go(x)?, go(y)?);
+                i64::from(match op {
+                    Compare::Eq => x == y,
+                    Compare::Ne => x != y,
+                    Compare::Lt => x < y,
+                    Compare::Le => x <= y,
+                    Compare::Gt => x > y,
+                    Compare::Ge => x >= y,
+                })
+            }
+            _ => return None,
+        })
+    }
+
     /// The direct operands.
     pub fn children(&self) -> Vec<&Self> {
         match self {
@@ -252,6 +304,12 @@ impl Expr {
             }
         }
     }
+}
+
+/// `floor(x / y)`.
+fn floor_div(x: i64, y: i64) -> Option<i64> {
+    let quotient = x.checked_div(y)?;
+    Some(if x % y != 0 && (x < 0) != (y < 0) { quotient - 1 } else { quotient })
 }
 
 impl From<i64> for Expr {

@@ -2,7 +2,7 @@
 
 use super::element::Cx;
 use super::{Env, List, Lowering, Space};
-use crate::kernel::{Element, Expr, Heap, Kernel, ScalarType, Space as Memory, Stmt};
+use crate::kernel::{Element, Expr, Heap, Kernel, ScalarType, Selection, Space as Memory, Stmt};
 use dmac_ir::{AxisKind, NodeId, Op, Unary};
 
 impl Lowering<'_> {
@@ -12,6 +12,7 @@ impl Lowering<'_> {
         let Op::Lifetime { rows, over, ties, batch } = self.graph.op(id).clone() else { return };
         let operands = self.graph.operands(id);
         let end = self.store(id, "end", Element::I32);
+        self.program.selections.push(Selection::Ends { node: id, ends: end });
         let mut cx = Cx::new(Kernel::new("lifetimes"));
         let mut env = Env::default();
         for &var in &rows {
@@ -80,6 +81,7 @@ impl Lowering<'_> {
         dims.push(n.clone());
         let items = self.workspace("selected", Element::I32, dims);
         self.lists.insert(id, List { items, counts });
+        self.program.selections.push(Selection::Lists { node: id, items, counts });
 
         let heap =
             cx.kernel.add_heap(Heap { name: "best".into(), rows: rows.max, capacity: n, ties: select.ties });
