@@ -22,7 +22,13 @@
 //!   that way once and shared by all tiles of queries. Matrices in place are read with the same formula and other strides.
 //! - Pairs of bf16 are u32 with the element of the even position in the low half: the layout that VDPBF16PS and the AMX tile
 //!   product read.
+//! - Masked probabilities are exact zeros, but a product still multiplies them: values of masked keys must be finite, so a
+//!   table of slots starts out as zeros.
 //! - Functions are reentrant and may be called from any thread.
+//!
+//! A tile of attention is then `gemm` (scores), generated code on the scores if the program has any, `softmax`, `gemm` with
+//! `accumulate` (output), and `finalize` at the end; `tests/attention.rs` does just that, and `examples/peak.rs` measures
+//! each step.
 #![no_std]
 #![allow(
     unsafe_code,

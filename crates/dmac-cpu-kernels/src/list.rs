@@ -38,12 +38,13 @@ macro_rules! kernel_list {
         /// `to[s / P * P * (depth + 1) / 2 + x / 2 * P + s % P]`; the missing half of an odd depth is zero.
         fn pack_panels_bf16(rows: usize, depth: usize, from: *const u8, from_type: i32, from_row: usize, index: *const i32,
             to: *mut u32, slots: *const i32) -> ();
-        /// Converts rows to f32, row-major: element `(t, x)` goes to `to[slots[t] * to_row + x]`.
+        /// Converts rows to f32, row-major: element `(t, x)` goes to `to[s * to_row + x]`, with `s = slots[t]`, or `t`
+        /// where `slots` is null. Row `t` is row `index[t]` of `from`, or `t` where `index` is null.
         fn pack_rows(rows: usize, cols: usize, from: *const u8, from_type: i32, from_row: usize, index: *const i32,
             to: *mut f32, to_row: usize, slots: *const i32) -> ();
-        /// Converts rows to bf16 and interleaves neighbours: element `(t, x)` goes to half `s % 2` of
-        /// `to[s / 2 * to_row + x]`, `s = slots[t]`; without slots the missing row of an odd number of rows is zero, with
-        /// slots the other half stays as it is.
+        /// Converts rows to bf16 and interleaves neighbours, for `gemm_bf16` in place (`b_row = to_row`, `b_panel = P`):
+        /// element `(t, x)` goes to half `s % 2` of `to[s / 2 * to_row + x]`, with `s` as in `pack_rows`; without slots the
+        /// missing row of an odd number of rows is zero, with slots the other half stays as it is.
         fn pack_rows_bf16(rows: usize, cols: usize, from: *const u8, from_type: i32, from_row: usize, index: *const i32,
             to: *mut u32, to_row: usize, slots: *const i32) -> ();
         /// Stores f32 rows in a storage type, rounded to nearest even: `to[t * to_row + x] = from[t * from_row + x]`.
