@@ -14,6 +14,8 @@ use std::fs;
 use std::io::{Write as _, stdout};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 /// The distribution on `PyPI` that has ptxas.
 const PACKAGE: &str = "nvidia-cuda-nvcc";
@@ -52,42 +54,64 @@ pub fn run(args: &Args) -> Result<()> {
     files.sort();
     ensure!(!files.is_empty(), "no .ptx file in {}: run the tests that emit them first", list(&paths));
 
+    let jobs: Vec<(&PathBuf, &Assembler)> =
+        files.iter().flat_map(|file| assemblers.iter().map(move |assembler| (file, assembler))).collect();
     let mut rows = Vec::new();
     let mut complaints = Vec::new();
-    for file in &files {
-        for assembler in &assemblers {
-            let report = ptxas::assemble(&assembler.program, file, flavour(file)?, None)
-                .with_context(|| format!("cannot run {}", assembler.program.display()))?;
-            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let own = report.complaints();
-            if !report.assembled {
-                rows.push([
-                    name.clone(),
-                    assembler.name.clone(),
-                    "refused".into(),
-                    "-".into(),
-                    "-".into(),
-                    "-".into(),
-                ]);
-            }
-            for k in &report.kernels {
-                rows.push([
-                    k.name.clone(),
-                    assembler.name.clone(),
-                    k.registers.to_string(),
-                    k.static_shared.to_string(),
-                    k.spills.to_string(),
-                    report.notices.len().to_string(),
-                ]);
-            }
-            complaints.extend(own.into_iter().map(|c| format!("{name} ({}): {c}", assembler.name)));
+    for ((file, assembler), report) in jobs.iter().zip(assemble_all(&jobs)?) {
+        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !report.assembled {
+            rows.push([
+                name.clone(),
+                assembler.name.clone(),
+                "refused".into(),
+                "-".into(),
+                "-".into(),
+                "-".into(),
+            ]);
         }
+        for k in &report.kernels {
+            rows.push([
+                k.name.clone(),
+                assembler.name.clone(),
+                k.registers.to_string(),
+                k.static_shared.to_string(),
+                k.spills.to_string(),
+                report.notices.len().to_string(),
+            ]);
+        }
+        complaints
+            .extend(report.complaints().into_iter().map(|c| format!("{name} ({}): {c}", assembler.name)));
     }
     table(["kernel", "ptxas", "registers", "static smem", "spills", "C75xx"], &rows)?;
     if !complaints.is_empty() {
         bail!("{} complaints:\n{}", complaints.len(), complaints.join("\n"));
     }
     Ok(())
+}
+
+/// Runs all jobs on all processors; the reports are in the order of the jobs.
+fn assemble_all(jobs: &[(&PathBuf, &Assembler)]) -> Result<Vec<ptxas::Report>> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some((file, assembler)) = jobs.get(at) else { return done };
+            let report = flavour(file).and_then(|target| {
+                ptxas::assemble(&assembler.program, file, target, None)
+                    .with_context(|| format!("cannot run {}", assembler.program.display()))
+            });
+            done.push((at, report));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let mut all = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().flat_map(|w| w.join().expect("workers report errors")).collect::<Vec<_>>()
+    });
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, report)| report).collect()
 }
 
 /// The assemblers to run, installed if need be.

@@ -124,12 +124,14 @@ fn accesses(inst: &Inst, mut visit: impl FnMut(MemRef, u32)) {
 
 fn fixpoint(kernel: &Kernel) -> Vec<Option<Low>> {
     let mut known: Vec<Option<Low>> = vec![None; kernel.regs.len()];
+    let mut written = Vec::new();
     let mut changed = true;
     while changed {
         changed = false;
         for item in &kernel.items {
             let Item::Inst { inst, .. } = item else { continue };
-            define(kernel, inst, &known.clone(), |r, low| {
+            define(kernel, inst, &known, |r, low| written.push((r, low)));
+            for (r, low) in written.drain(..) {
                 // A 32-bit register forgets what a wider computation knew above it.
                 let width = kernel.class(r).bytes() * 8;
                 let low = if low.bits < 64 { Low::new(low.bits.min(width), low.rest) } else { low };
@@ -139,7 +141,7 @@ fn fixpoint(kernel: &Kernel) -> Vec<Option<Low>> {
                     *slot = Some(joined);
                     changed = true;
                 }
-            });
+            }
         }
     }
     known
@@ -198,5 +200,41 @@ fn define(kernel: &Kernel, inst: &Inst, known: &[Option<Low>], mut set: impl FnM
     };
     if let Some(low) = low {
         set(d, low);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Low;
+    use proptest::prelude::*;
+
+    /// What is known of a value, and a value that it is true of.
+    fn known() -> impl Strategy<Value = (Low, u64)> {
+        (0u32..=64, any::<u64>()).prop_map(|(bits, value)| (Low::new(bits, value), value))
+    }
+
+    fn holds(low: Low, value: u64) -> bool {
+        Low::new(low.bits, value) == low
+    }
+
+    proptest! {
+        #[test]
+        fn arithmetic_keeps_only_what_is_true(a in known(), b in known()) {
+            let ((x, a), (y, b)) = (a, b);
+            prop_assert!(holds(x.add(y), a.wrapping_add(b)));
+            prop_assert!(holds(x.sub(y), a.wrapping_sub(b)));
+            prop_assert!(holds(x.mul(y), a.wrapping_mul(b)));
+            prop_assert!(holds(x.and(y), a & b));
+            prop_assert!(holds(x.join(y), a) && holds(x.join(y), b));
+        }
+    }
+
+    #[test]
+    fn constants_and_multiples_are_exact() {
+        let row = Low::new(0, 0);
+        assert_eq!(row.mul(Low::constant(128)), Low::new(7, 0));
+        assert_eq!(Low::constant(24).mul(Low::constant(-3)), Low::constant(-72));
+        assert_eq!(row.and(Low::constant(!15)), Low::new(4, 0));
+        assert_eq!(Low::constant(16).join(Low::constant(48)), Low::new(5, 16));
     }
 }

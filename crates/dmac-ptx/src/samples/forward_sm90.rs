@@ -18,6 +18,16 @@ use super::tile::{ROW, Thread};
 use super::{Sample, sample};
 use crate::{Assembler, B32, Cmp, Param, Reg, Special, Target, TensorMapParam};
 
+/// The program that the `.loc` lines mean:
+///
+/// ```text
+/// 1  kernel attend(q, k, v):
+/// 2    s[i, j] = scale * sum(d: q[i, d] * k[j, d])
+/// 3    where j <= i
+/// 4    p = softmax(s, j)
+/// 5    out[i, e] = sum(j: p[i, j] * v[j, e])
+/// ```
+const SOURCE: &str = "attend.dmac";
 /// Query rows of a CTA.
 const ROWS: u32 = 128;
 /// Keys of a block.

@@ -6,7 +6,7 @@ use super::super::tile::{
     ROW, Ring, descriptor, descriptor_low, descriptor_plus, k_major_step, mn_major_step,
 };
 use super::softmax::Rows;
-use super::{CONSUMERS, Cta, KEYS, ROWS, STAGES};
+use super::{CONSUMERS, Cta, KEYS, ROWS, SOURCE, STAGES};
 use crate::{Accumulate, Assembler, B32, B64, Cmp, F32, Half, Label, Major, MmaElem, Pred, Reg, Unroll};
 
 /// Registers and positions of one consumer.
@@ -206,6 +206,7 @@ impl Cta {
 
     /// S = Q Kᵀ, one group.
     fn issue_scores(&self, k: &mut Assembler, c: &Consumer) {
+        k.location(SOURCE, 2, 3);
         let low = k.mad("k_stage", c.keys.stage, self.layout.stage >> 4, c.k_low);
         let keys = descriptor(k, "k", low);
         let (q_step, k_step) = (k_major_step(ROWS), k_major_step(KEYS));
@@ -221,6 +222,7 @@ impl Cta {
 
     /// O += P V, one group.
     fn issue_output(&self, k: &mut Assembler, c: &Consumer) {
+        k.location(SOURCE, 5, 3);
         let low = k.mad("v_stage", c.values.stage, self.layout.stage >> 4, c.v_low);
         let values = descriptor(k, "v", low);
         k.wgmma_fence();
@@ -237,6 +239,7 @@ impl Cta {
         if mask == Mask::None {
             return;
         }
+        k.location(SOURCE, 3, 3);
         k.comment("last key attended, relative to the thread's first column");
         let start = k.mad("key_start", c.left, KEYS, c.rows.pair_column);
         let tail = k.sub("tail", self.keys, start);

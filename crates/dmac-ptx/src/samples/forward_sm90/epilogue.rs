@@ -5,12 +5,13 @@
 
 use super::super::tile::{ROW, elect_or};
 use super::consumer::Consumer;
-use super::{CONSUMERS, Cta};
+use super::{CONSUMERS, Cta, SOURCE};
 use crate::{Assembler, BoolOp, Cmp, F32, Half, Label, Reg, global, shared};
 
 impl Cta {
     pub(super) fn store(&self, k: &mut Assembler, c: &Consumer, lse: [Reg<F32>; 2], end: Label) {
         let l = self.layout;
+        k.location(SOURCE, 5, 3);
         k.comment("O as bf16 into shared memory, 64 rows a consumer");
         k.bar_sync(4, 128 * CONSUMERS);
         let tile = k.mad("out_tile", c.this, l.blocks * 64 * ROW, self.thread.base);

@@ -3,7 +3,7 @@
 //! In: scores of 64 rows in accumulator layout. Out: probabilities in their place, and per row the running maximum,
 //! the running sum (of the thread's own columns, reduced once at the end) and the factor `alpha` for older results.
 
-use super::Cta;
+use super::{Cta, SOURCE};
 use crate::{Assembler, B32, Cmp, F32, Reg, ShflMode};
 
 /// Where a thread's two rows are and what is known of them.
@@ -42,6 +42,7 @@ impl Rows {
 
     /// One block. `first`: there is no older state. `may_be_empty`: a row may have no key at all so far.
     pub fn softmax(&self, k: &mut Assembler, scores: &[Reg<F32>], first: bool, may_be_empty: bool) {
+        k.location(SOURCE, 4, 3);
         k.comment("row maximum, alpha, S = 2^(scale S - max), row sum");
         let of_row =
             |r: usize| scores.iter().enumerate().filter(move |(i, _)| (i >> 1) & 1 == r).map(|(_, s)| *s);
