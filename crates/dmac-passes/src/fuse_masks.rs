@@ -79,7 +79,8 @@ fn fuse(canon: &mut Canon<'_>, terms: &[(NodeId, Form)], pair: Pair) -> Vec<(Nod
     let rest = drop_implied(canon, rest);
     let order = canon.conjuncts(&rest.iter().map(|(term, _)| *term).collect::<Vec<_>>());
     let form = |term: NodeId| rest.iter().find(|(other, _)| *other == term).map(|(_, form)| *form);
-    order.into_iter().filter_map(|term| Some((term, form(term)?))).collect()
+    // A term that is not of the list is the constant that all of them come to: free of the key.
+    order.into_iter().map(|term| (term, form(term).unwrap_or(Form::RowOnly))).collect()
 }
 
 /// Without the terms whose every inequality follows from those of another term.

@@ -45,14 +45,8 @@ impl Canon<'_> {
         for &operand in operands {
             self.flatten(operand, op, &mut parts);
         }
-        let parts = self.absorb(parts, op);
-        let parts = self.arrange(&parts, op);
         let neutral = op == Binary::And;
-        let decides = |canon: &Self, id: NodeId| *canon.graph.op(id) == Op::Bool(!neutral);
-        if parts.iter().any(|&part| decides(self, part)) || self.contradicts(&parts) {
-            return self.graph.bool(!neutral);
-        }
-        match parts.split_last() {
+        match self.operands_of(&parts, op).split_last() {
             None => self.graph.bool(neutral),
             // To the right, so that `a and (b and c)` evaluates in order.
             Some((&last, rest)) => {
@@ -62,10 +56,10 @@ impl Canon<'_> {
     }
 
     /// `a or (a and b)` is `a`; `a or (not a and b)` is `a or b`, and `b` is evaluated in the same cases. So for `and`.
-    fn absorb(&mut self, parts: Vec<NodeId>, op: Binary) -> Vec<NodeId> {
+    fn absorb(&mut self, parts: &[NodeId], op: Binary) -> Vec<NodeId> {
         let dual = if op == Binary::And { Binary::Or } else { Binary::And };
         let mut kept = Vec::new();
-        for &part in &parts {
+        for &part in parts {
             if *self.graph.op(part) != Op::Binary(dual) {
                 kept.push(part);
                 continue;
@@ -114,7 +108,15 @@ impl Canon<'_> {
         for &operand in operands {
             self.flatten(operand, Binary::And, &mut parts);
         }
-        self.arrange(&parts, Binary::And)
+        self.operands_of(&parts, Binary::And)
+    }
+
+    /// The operands of a canonical `op`: one constant where that decides.
+    fn operands_of(&mut self, parts: &[NodeId], op: Binary) -> Vec<NodeId> {
+        let parts = self.absorb(parts, op);
+        let parts = self.arrange(&parts, op);
+        let deciding = self.graph.bool(op == Binary::Or);
+        if parts.contains(&deciding) || self.contradicts(&parts) { vec![deciding] } else { parts }
     }
 
     fn arrange(&mut self, parts: &[NodeId], op: Binary) -> Vec<NodeId> {

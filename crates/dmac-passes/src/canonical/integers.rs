@@ -5,6 +5,9 @@ use crate::analysis::linear::{Linear, floor_div};
 use crate::analysis::proof::{at_most, never_negative};
 use dmac_ir::{AxisKind, Binary, Compare, NodeId, Op, Unary};
 
+/// How many maxima inside of one minimum are distributed: each doubles the number of minima.
+const MOST_DISTRIBUTED: usize = 4;
+
 impl Canon<'_> {
     /// The node of a linear form: positive terms in canonical order, then negative ones, then the constant.
     pub fn linear(&mut self, linear: &Linear) -> NodeId {
@@ -183,6 +186,11 @@ impl Canon<'_> {
                 parts.push(id);
             }
         }
+        if op == Binary::Min
+            && let Some(distributed) = self.distribute(&parts)
+        {
+            return distributed;
+        }
         self.keys.sort(self.graph, &mut parts);
         parts.dedup();
         // An operand that another one always decides against is dropped.
@@ -202,6 +210,27 @@ impl Canon<'_> {
         kept.into_iter()
             .reduce(|x, y| self.add(Op::Binary(op), &[x, y]))
             .expect("min or max of at least one operand")
+    }
+
+    /// `min(x, max(y, z))` as `max(min(x, y), min(x, z))`: the normal form is a maximum of minima.
+    fn distribute(&mut self, parts: &[NodeId]) -> Option<NodeId> {
+        let is_max = |canon: &Self, id: NodeId| *canon.graph.op(id) == Op::Binary(Binary::Max);
+        if parts.iter().filter(|&&part| is_max(self, part)).count() > MOST_DISTRIBUTED {
+            return None;
+        }
+        let at = parts.iter().position(|&part| is_max(self, part))?;
+        let mut choices = vec![parts[at]];
+        while let Some(max) = choices.iter().position(|&choice| is_max(self, choice)) {
+            let nested = choices.remove(max);
+            choices.extend(self.graph.operands(nested));
+        }
+        let mut minima = Vec::new();
+        for choice in choices {
+            let mut each = parts.to_vec();
+            each[at] = choice;
+            minima.push(self.min(&each));
+        }
+        Some(self.max(&minima))
     }
 
     pub(super) fn int_compare(&mut self, compare: Compare, x: NodeId, y: NodeId) -> NodeId {
