@@ -203,6 +203,14 @@ impl Program {
         self.graph
     }
 
+    /// Makes a tensor given by an expression the only output.
+    pub fn emit(&mut self, vars: &[Var], elem: Elem, body: NodeId) {
+        let define = Op::Define { name: "it".into(), vars: vars.to_vec(), elem };
+        let node = self.graph.add(define, &[body]);
+        self.graph.outputs = vec![Output { name: "it".into(), node }];
+        self.graph.verify(&[]).expect("a well-formed graph");
+    }
+
     /// Softmax attention under mask terms, with `out` and `lse`.
     pub fn softmax(mut self, terms: &[NodeId]) -> Graph {
         let score = self.score();

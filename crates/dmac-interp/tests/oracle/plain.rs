@@ -7,7 +7,6 @@ use dmac_interp::{Data, Inputs, Tensor};
 #[derive(Clone, Copy)]
 pub struct Pair {
     pub b: usize,
-    pub h: usize,
     pub g: usize,
     /// The row's position.
     pub i: i64,
@@ -40,7 +39,7 @@ pub fn softmax(
             for row in 0..m {
                 let mut logits = vec![];
                 for j in 0..length {
-                    let pair = Pair { b: batch, h: head, g: kv, i: row as i64 + length as i64 - m as i64, j };
+                    let pair = Pair { b: batch, g: kv, i: row as i64 + length as i64 - m as i64, j };
                     if !attend(pair) {
                         continue;
                     }

@@ -212,6 +212,23 @@ fn a_choice_is_followed_and_checked_by_margin() {
     assert_eq!(margin((8, 40)).reason, "element 40 does not exist or is chosen twice");
 }
 
+/// The element chosen from row 6 on, where key 6 is a candidate.
+struct Chosen(i64);
+impl SelectionOracle for Chosen {
+    fn chosen(&self, _: NodeId, row: &[i64]) -> Option<Vec<i64>> {
+        Some(vec![if row[2] < 2 {
+            0
+        } else if row[2] < 6 {
+            2
+        } else {
+            self.0
+        }])
+    }
+    fn ends(&self, _: NodeId, _: &[i64]) -> Option<Vec<i64>> {
+        None
+    }
+}
+
 #[test]
 fn scores_within_their_error_may_be_ordered_either_way() {
     let sizes = Sizes { b: 1, h: 1, g: 1, m: 9, n: 9, ..SIZES };
@@ -230,21 +247,6 @@ fn scores_within_their_error_may_be_ordered_either_way() {
     parts[2] = [1000.3, 0.200_01, -1000.0];
     parts[6] = [1000.3, 0.2, -1000.0];
     let inputs = inputs(&graph, sizes, 14, vec![Tensor::f32(&[1, 1, sizes.n, 3], parts.concat())]);
-    struct Chosen(i64);
-    impl SelectionOracle for Chosen {
-        fn chosen(&self, _: NodeId, row: &[i64]) -> Option<Vec<i64>> {
-            Some(vec![if row[2] < 2 {
-                0
-            } else if row[2] < 6 {
-                2
-            } else {
-                self.0
-            }])
-        }
-        fn ends(&self, _: NodeId, _: &[i64]) -> Option<Vec<i64>> {
-            None
-        }
-    }
     let margin = |element| {
         let oracle = Chosen(element);
         let options = Options { selection: Some(&oracle), ..Options::default() };
