@@ -1,4 +1,5 @@
 //! The examples on the pages of syntax errors: the wrong one has the error, the right one has none and is formatted.
+//! Right examples of all other pages parse.
 
 use dmac_source::{Code, Format, Renderer, SourceFile};
 use dmac_syntax::{format, parse};
@@ -33,7 +34,13 @@ fn right_examples_have_none() {
         let Some(file) = example(code, "## Right") else { continue };
         let (_, diagnostics) = parse(&file);
         let report = Renderer::new(Format::Human).render_all(&file, &diagnostics);
-        assert!(diagnostics.is_empty(), "{report}");
-        assert_eq!(format(&file).as_deref(), Ok(file.text()), "the right example of {code} is not formatted");
+        assert!(diagnostics.is_empty(), "{code}:\n{report}");
+        if is_syntax(code) {
+            assert_eq!(
+                format(&file).as_deref(),
+                Ok(file.text()),
+                "the right example of {code} is not formatted"
+            );
+        }
     }
 }

@@ -13,9 +13,10 @@ use super::input::Tokens;
 use crate::ast::Ident;
 use crate::token::{Keyword, Punct, TokenKind};
 
-/// Brackets within brackets that are taken. Each level of an expression costs a few kilobytes of stack; this many
-/// fit many times into the two megabytes of a thread, in a build without optimisation too.
-pub(super) const MAX_DEPTH: usize = 64;
+/// Constructs within constructs that are taken. A level of an expression costs about 20 kB of stack in a build
+/// without any optimisation and 5 kB in one with a little, so that this many fit twice into the two megabytes of a
+/// thread, whatever the build.
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// Runs `parser` one level deeper. Every rule that can contain itself goes through here.
 pub(super) fn nested<'a, T>(

@@ -12,7 +12,7 @@ pub fn make(grammar: &Grammar, rule: &str, choices: &[u16]) -> Vec<String> {
         heights: heights(grammar),
         choices: choices.iter().copied(),
         words: vec![],
-        depth: 0,
+        open: BTreeMap::new(),
     };
     if is_token(rule) {
         let word = maker.token(rule);
@@ -59,23 +59,24 @@ struct Maker<'a, C> {
     heights: BTreeMap<&'a str, usize>,
     choices: C,
     words: Vec<String>,
-    depth: usize,
+    /// How often each rule is open.
+    open: BTreeMap<&'a str, usize>,
 }
 
-/// Rules within rules after which only the shallowest way on is taken; the parser's own limit on nesting, about 60
-/// expressions of a dozen rules each, is far above it.
-const DEEP: usize = 150;
+/// How often one rule may be within itself before only the shallowest way on is taken. Three rules of expressions
+/// and one of statements can be directly within themselves, so that the parser's limit, 32 in all, is not reached.
+const DEEP: usize = 7;
 
-impl<C: Iterator<Item = u16>> Maker<'_, C> {
+impl<'a, C: Iterator<Item = u16>> Maker<'a, C> {
     /// A number below `count`, or nothing when it is time to come to an end.
     fn choose(&mut self, count: usize) -> Option<usize> {
-        if self.depth > DEEP {
+        if self.open.values().any(|times| *times >= DEEP) {
             return None;
         }
         self.choices.next().map(|choice| choice as usize % count)
     }
 
-    fn node(&mut self, node: &Node) {
+    fn node(&mut self, node: &'a Node) {
         match node {
             Node::Text(text) => self.words.push(text.clone()),
             Node::Range(..) => unreachable!("a range outside of a token"),
@@ -84,9 +85,9 @@ impl<C: Iterator<Item = u16>> Maker<'_, C> {
                 self.words.push(word);
             }
             Node::Rule(name) => {
-                self.depth += 1;
+                *self.open.entry(name).or_default() += 1;
                 self.node(self.grammar.rule(name));
-                self.depth -= 1;
+                *self.open.entry(name).or_default() -= 1;
             }
             Node::Row(parts) => parts.iter().for_each(|part| self.node(part)),
             Node::Either(parts) => {
@@ -118,7 +119,7 @@ impl<C: Iterator<Item = u16>> Maker<'_, C> {
                     heights: self.heights.clone(),
                     choices: std::iter::empty(),
                     words: vec![],
-                    depth: 0,
+                    open: BTreeMap::new(),
                 };
                 let Node::Either(excluded) = &**excluded else {
                     unreachable!("only lists of texts are excluded")
