@@ -76,6 +76,13 @@ pub enum ShapeError {
         /// The axis.
         axis: String,
     },
+    /// An axis longer than 32-bit positions reach.
+    TooLong {
+        /// The axis.
+        axis: String,
+        /// Its size.
+        size: i64,
+    },
     /// A tensor with more elements than can be addressed.
     TooLarge {
         /// The tensor.
@@ -180,7 +187,11 @@ impl Shape {
         resolve_computed(graph, &params, &mut sizes)?;
         let mut resolved = Vec::with_capacity(sizes.len());
         for (axis, size) in graph.axes.iter().zip(sizes) {
-            resolved.push(size.ok_or_else(|| ShapeError::Unknown { axis: axis.name.clone() })?);
+            let size = size.ok_or_else(|| ShapeError::Unknown { axis: axis.name.clone() })?;
+            if size > i64::from(i32::MAX) {
+                return Err(ShapeError::TooLong { axis: axis.name.clone(), size });
+            }
+            resolved.push(size);
         }
         let shape = Self { sizes: resolved, params };
         shape.check_computed(graph, dims)?;
@@ -376,6 +387,13 @@ impl fmt::Display for ShapeError {
                 write!(f, "the {what} of axis {axis} is {value}; it must be at least 1")
             }
             Self::Unknown { axis } => write!(f, "the size of axis {axis} cannot be computed from the inputs"),
+            Self::TooLong { axis, size } => {
+                write!(
+                    f,
+                    "axis {axis} has the size {size}; positions have 32 bits, so {} is the most",
+                    i32::MAX
+                )
+            }
             Self::TooLarge { tensor, dims } => {
                 write!(f, "`{tensor}` with the shape {} has too many elements", list(dims))
             }

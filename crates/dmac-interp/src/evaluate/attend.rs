@@ -3,7 +3,7 @@
 //! Input → output: an attention and a row (b, h, i) → its weights, statistics and output. Mask terms are evaluated
 //! first, scores only for attended keys, values only when the output is read.
 
-use super::scalar::{relu, sigmoid};
+use super::scalar::{AT_ONCE, relu, sigmoid};
 use super::{Arithmetic, Evaluator};
 use crate::error::Error;
 use crate::lanes::Lanes;
@@ -113,7 +113,7 @@ impl Evaluator<'_> {
         let scores = if keys.is_empty() {
             Vec::new()
         } else {
-            self.eval(view.score(), &all.part(&keys))?.float().to_vec(keys.len())
+            self.eval_floats(view.score(), &all.part(&keys))?.to_vec(keys.len())
         };
         let sink = match view.sink() {
             Some(sink) => Some(self.eval(sink, &row)?.float().at(0)),
@@ -172,7 +172,7 @@ impl Evaluator<'_> {
         Ok(row.out.get().map_or(&[], Vec::as_slice))
     }
 
-    /// The weighted sum of values, one feature at a time.
+    /// The weighted sum of values, for some keys at a time.
     fn compute_out(&self, id: NodeId, attend: &Attend, row: &Row, at: [i64; 3]) -> Result<Vec<f64>, Error> {
         let features = self.extent(attend.feature);
         if row.keys.is_empty() {
@@ -186,16 +186,19 @@ impl Evaluator<'_> {
         };
         let base = self.row_points(attend, at);
         let keys = base.spread(attend.key, row.keys.iter().map(|&key| key as i64).collect());
-        let mut points = keys.bound(attend.feature);
-        let mut out = Vec::with_capacity(features as usize);
-        for feature in 0..features {
-            points.rebind(attend.feature, Lanes::Same(feature));
-            let values = self.eval(value, &points)?.float();
-            let sum = weights.iter().enumerate().fold(0.0, |sum, (key, weight)| {
-                let next = sum + weight * values.at(key);
-                if plain { f64::from(next as f32) } else { next }
-            });
-            out.push(sum);
+        let mut out = vec![0.0; features as usize];
+        let all: Vec<usize> = (0..weights.len()).collect();
+        for some in all.chunks(AT_ONCE) {
+            let keys = keys.part(some);
+            let mut points = keys.bound(attend.feature);
+            for (feature, sum) in out.iter_mut().enumerate() {
+                points.rebind(attend.feature, Lanes::Same(feature as i64));
+                let values = self.eval(value, &points)?.float();
+                for (point, &key) in some.iter().enumerate() {
+                    let next = *sum + weights[key] * values.at(point);
+                    *sum = if plain { f64::from(next as f32) } else { next };
+                }
+            }
         }
         Ok(out)
     }

@@ -71,7 +71,7 @@ impl Evaluator<'_> {
         let root = Points::root(self.graph).with_all(1, rows, &index);
         let root = self.bind_group(root, rows, operands);
         let all = root.spread(*over, (0..exist as i64).collect());
-        let scores = self.eval(operands[0], &all)?.float().to_vec(exist);
+        let scores = self.eval_floats(operands[0], &all)?.to_vec(exist);
         let enter = self.eval(operands[1], &all)?.int().to_vec(exist);
         let given = self.options.selection.and_then(|oracle| oracle.ends(id, row));
         let mut margin = None;
@@ -89,7 +89,7 @@ impl Evaluator<'_> {
                     let root = Points::root(self.graph).with_all(1, rows, &index);
                     let root = plain.bind_group(root, rows, operands);
                     let all = root.spread(*over, (0..exist as i64).collect());
-                    let in_f32 = plain.eval(operands[0], &all)?.float().to_vec(exist);
+                    let in_f32 = plain.eval_floats(operands[0], &all)?.to_vec(exist);
                     let uncertainty = Uncertainty::measure(&scores, &in_f32);
                     let known = Lives { scores: &scores, enter: &enter, count, length };
                     margin = Some(known.check(&ends, complete, &uncertainty));

@@ -254,12 +254,11 @@ impl Evaluator<'_> {
         let body = self.operands(id)[0];
         let points = Points::root(self.graph).with_all(len, vars, index);
         let points = self.bind_group(points, vars, &[body]);
-        let value = self.eval(body, &points)?;
         let storage = self.storage;
-        Ok(match (elem, value) {
-            (Elem::F32, Value::Float(lanes)) => Value::Float(lanes.map(|x| f64::from(x as f32))),
-            (Elem::Real, Value::Float(lanes)) => Value::Float(lanes.map(|x| storage.round(x))),
-            (_, value) => value,
+        Ok(match elem {
+            Elem::F32 => Value::Float(self.eval_floats(body, &points)?.map(|x| f64::from(x as f32))),
+            Elem::Real => Value::Float(self.eval_floats(body, &points)?.map(|x| storage.round(x))),
+            Elem::I32 | Elem::Bool => self.eval(body, &points)?,
         })
     }
 }

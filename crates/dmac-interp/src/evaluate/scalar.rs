@@ -10,10 +10,28 @@ use crate::points::{Origin, Points};
 use crate::statistics::TermStatistics;
 use dmac_ir::{Binary, Compare, Edge, NodeId, Op, ParamValue, Scalar, Unary, Var};
 
+/// Points that are evaluated together.
+pub(super) const AT_ONCE: usize = 256;
+
 impl Evaluator<'_> {
     /// The values of a scalar node.
     pub(crate) fn eval(&self, id: NodeId, points: &Points) -> Result<Value, Error> {
         self.eval_at(id, points, false)
+    }
+
+    /// The values of a float node, computed for some points at a time: a reduction walks its variables for all points of
+    /// a step, and what it reads for them should stay in the processor's cache from one value to the next.
+    pub(super) fn eval_floats(&self, id: NodeId, points: &Points) -> Result<Lanes<f64>, Error> {
+        if points.len() <= AT_ONCE || !points.varies(&self.nodes[id.0 as usize].free) {
+            return Ok(self.eval(id, points)?.float());
+        }
+        let all: Vec<usize> = (0..points.len()).collect();
+        let mut values = Vec::with_capacity(points.len());
+        for some in all.chunks(AT_ONCE) {
+            let lanes = self.eval(id, &points.part(some))?.float();
+            values.extend((0..some.len()).map(|point| lanes.at(point)));
+        }
+        Ok(Lanes::each(values))
     }
 
     fn eval_at(&self, id: NodeId, points: &Points, remember: bool) -> Result<Value, Error> {

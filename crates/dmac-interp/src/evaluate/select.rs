@@ -93,7 +93,7 @@ impl Evaluator<'_> {
             Some(node) => self.eval(node, &points).map(|flags| flags.bool().to_vec(candidates.len())),
         };
         let (forced, extra) = (flags(forcing)?, flags(plus)?);
-        let scores = self.eval(score, &points)?.float().to_vec(candidates.len());
+        let scores = self.eval_floats(score, &points)?.to_vec(candidates.len());
         let given = self.options.selection.and_then(|oracle| oracle.chosen(set, row));
         let mut chosen = vec![false; size];
         let mut margin = None;
@@ -109,7 +109,7 @@ impl Evaluator<'_> {
                 let row_points = plain.selected_row(operands, select, row);
                 let elements = candidates.iter().map(|&at| at as i64).collect();
                 let points = row_points.spread(select.over, elements);
-                let in_f32 = plain.eval(score, &points)?.float().to_vec(candidates.len());
+                let in_f32 = plain.eval_floats(score, &points)?.to_vec(candidates.len());
                 let uncertainty = Uncertainty::measure(&scores, &in_f32);
                 let known =
                     Candidates { elements: &candidates, scores: &scores, forced: &forced, extra: &extra };

@@ -209,6 +209,9 @@ fn inputs_that_do_not_fit_are_refused_in_the_names_of_the_program() {
     let message = "the number of query heads H = 5 is not a multiple of the key/value heads G = 2";
     assert_eq!(sizes(5, 2).expect_err("groups").to_string(), message);
     assert!(sizes(6, 3).is_ok() && sizes(0, 0).is_ok() && sizes(2, 0).is_err());
+    let long = [vec![1, 1, 0, 0], vec![1, 1, 1 << 40, 0], vec![1, 1, 1 << 40, 0]];
+    let long = Shape::resolve(&causal(), &long, &[]).expect_err("too long").to_string();
+    assert_eq!(long, "axis N has the size 1099511627776; positions have 32 bits, so 2147483647 is the most");
     let huge = vec![vec![usize::MAX, 2, 2, 2]; 5];
     assert!(Shape::resolve(&graph, &huge, &[ParamValue::Int(3)]).is_err());
 }
