@@ -162,7 +162,7 @@ pub const BUILTINS: &[Builtin] = &[
         gives: Gives::Float,
         means: Means::Formula(Mul(&X, &Call("sigmoid", &[X]))),
         derivatives: &[Mul(&Call("sigmoid", &[X]), &Add(&ONE, &Mul(&X, &Sub(&ONE, &Call("sigmoid", &[X])))))],
-        doc: "x * sigmoid(x).",
+        doc: "The sigmoid linear unit.",
     },
     Builtin {
         name: "cast",

@@ -9,7 +9,7 @@ pub fn page() -> String {
         "# Builtin functions\n\n\
          Generated from the table in `crates/dmac-sema/src/builtins.rs`; a test keeps it so.\n\n\
          An int is converted where a float is taken. A *number* is an int or a float: the value is an int if all \
-         arguments are.\n\n\
+         arguments are. In a derivative, `result` is the value of the function.\n\n\
          | function | gives | is | derivative by each argument |\n|---|---|---|---|\n",
     );
     for row in BUILTINS {
@@ -61,7 +61,7 @@ fn takes(kind: Takes) -> &'static str {
         Takes::Scalar => "any",
         Takes::Bool => "bool",
         Takes::Part => "index over windows or blocks",
-        Takes::TypeName => "`int` or `float`",
+        Takes::TypeName => "int or float",
     }
 }
 

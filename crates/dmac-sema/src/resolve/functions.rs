@@ -139,49 +139,57 @@ impl<'a> Functions<'a> {
         }
     }
 
-    /// Reports each function that calls itself, over others or not, and all that call such a one cannot be inlined.
+    /// Reports each cycle of calls; functions that lead into one cannot be inlined. One depth-first walk: the path holds
+    /// the functions that are being looked into, and a call of one of them closes a cycle.
     fn check_recursion(&mut self, diagnostics: &mut Vec<Diagnostic>) {
-        let calls: BTreeMap<&str, BTreeSet<&'a str>> = self
+        let calls: BTreeMap<&'a str, Vec<&'a str>> = self
             .items
             .iter()
-            .map(|(name, item)| {
+            .map(|(&name, item)| {
                 let mut called = BTreeSet::new();
                 collect_calls(&item.body, &mut called);
-                called.retain(|callee| self.items.contains_key(callee));
-                (*name, called)
+                (name, called.into_iter().filter(|callee| self.items.contains_key(callee)).collect())
             })
             .collect();
-        for (&name, item) in &self.items {
-            let mut reached: BTreeSet<&str> = BTreeSet::new();
-            let mut stack: Vec<&str> = calls[name].iter().copied().collect();
-            while let Some(callee) = stack.pop() {
-                if reached.insert(callee) {
-                    stack.extend(calls[callee].iter().copied());
+        let mut done: BTreeSet<&str> = BTreeSet::new();
+        for &start in calls.keys() {
+            let mut path: Vec<(&'a str, usize)> =
+                if done.contains(start) { vec![] } else { vec![(start, 0)] };
+            let mut on_path: BTreeMap<&str, usize> = BTreeMap::from([(start, 0)]);
+            while let Some((name, next)) = path.last_mut() {
+                let name = *name;
+                let Some(&callee) = calls[name].get(*next) else {
+                    if calls[name].iter().any(|callee| self.broken.contains(callee)) {
+                        self.broken.insert(name);
+                    }
+                    done.insert(name);
+                    on_path.remove(name);
+                    path.pop();
+                    continue;
+                };
+                *next += 1;
+                if let Some(&at) = on_path.get(callee) {
+                    self.report_cycle(path[at..].iter().map(|(name, _)| *name), diagnostics);
+                } else if !done.contains(callee) {
+                    on_path.insert(callee, path.len());
+                    path.push((callee, 0));
                 }
             }
-            if reached.contains(name) {
-                diagnostics.push(
-                    Diagnostic::error(Code::E0207, format!("the function `{name}` calls itself"))
-                        .label(item.name.span, "functions are inlined, so this would never end")
-                        .help("what repeats is written as a reduction: `sum(t: ...)`"),
-                );
-                self.broken.insert(name);
-            } else if reached.iter().any(|callee| calls_itself(callee, &calls)) {
-                self.broken.insert(name);
-            }
         }
     }
-}
 
-fn calls_itself(name: &str, calls: &BTreeMap<&str, BTreeSet<&str>>) -> bool {
-    let mut reached: BTreeSet<&str> = BTreeSet::new();
-    let mut stack: Vec<&str> = calls[name].iter().copied().collect();
-    while let Some(callee) = stack.pop() {
-        if reached.insert(callee) {
-            stack.extend(calls[callee].iter().copied());
+    fn report_cycle(&mut self, cycle: impl Iterator<Item = &'a str>, diagnostics: &mut Vec<Diagnostic>) {
+        let names: Vec<&str> = cycle.collect();
+        let first = names[0];
+        let mut diagnostic = Diagnostic::error(Code::E0207, format!("the function `{first}` calls itself"))
+            .label(self.items[first].name.span, "functions are inlined, so this would never end")
+            .help("what repeats is written as a reduction: `sum(t: ...)`");
+        for name in &names[1..] {
+            diagnostic = diagnostic.secondary(self.items[name].name.span, "by way of this one");
         }
+        diagnostics.push(diagnostic);
+        self.broken.extend(names);
     }
-    reached.contains(name)
 }
 
 fn collect_calls<'a>(expr: &'a Expr, called: &mut BTreeSet<&'a str>) {

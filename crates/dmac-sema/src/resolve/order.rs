@@ -3,7 +3,7 @@
 use super::Resolver;
 use crate::hir::{AttentionIx, Definition, Expr, ExprKind, LetIx, Program, Tensor};
 use dmac_source::{Code, Diagnostic, Span};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a definition reads, and where.
 fn needs(program: &Program, definition: Definition) -> Vec<(Definition, Span)> {
@@ -64,10 +64,12 @@ impl Resolver<'_> {
             return;
         }
         let mut path = vec![Step::new(&self.program, definition)];
+        let mut on_path = BTreeMap::from([(definition, 0)]);
         while let Some(step) = path.last_mut() {
             let Some((needed, span)) = step.needs.next() else {
                 let definition = step.definition;
                 path.pop();
+                on_path.remove(&definition);
                 done.insert(definition);
                 self.program.order.push(definition);
                 continue;
@@ -76,9 +78,11 @@ impl Resolver<'_> {
             if done.contains(&needed) {
                 continue;
             }
-            match path.iter().position(|step| step.definition == needed) {
-                Some(at) => self.cycle(&path[at..]),
-                None => path.push(Step::new(&self.program, needed)),
+            if let Some(&at) = on_path.get(&needed) {
+                self.cycle(&path[at..]);
+            } else {
+                on_path.insert(needed, path.len());
+                path.push(Step::new(&self.program, needed));
             }
         }
     }
