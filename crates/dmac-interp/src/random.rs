@@ -83,7 +83,7 @@ fn segments(count: usize, row: usize, state: &mut u64) -> Vec<i32> {
     for at in 0..count {
         if at % row == 0 {
             id = 0;
-        } else if split_mix(state) % (row as u64 / 5 + 1) == 0 {
+        } else if split_mix(state).is_multiple_of(row as u64 / 5 + 1) {
             id += 1;
         }
         ids.push(id);

@@ -29,14 +29,15 @@ impl Global {
         for (tensor, decl) in self.tensors.iter_mut().zip(&program.tensors) {
             let values = match &decl.role {
                 Role::Input(id) => floats(&inputs.tensors[id.0 as usize].data),
-                Role::KeyLengths => match &inputs.kv_len {
-                    Some(lengths) => lengths.iter().map(|length| *length as f64).collect(),
-                    None => {
+                Role::KeyLengths => {
+                    if let Some(lengths) = &inputs.kv_len {
+                        lengths.iter().map(|length| *length as f64).collect()
+                    } else {
                         let keys = program.sizes.iter().position(|size| size.name == "N");
                         let keys = keys.map_or(0.0, |at| self.sizes[at]);
                         vec![keys; tensor.data.len()]
                     }
-                },
+                }
                 Role::Output(_) | Role::Workspace => continue,
             };
             tensor.data = values.into_iter().map(|value| Some(rounded(decl.element, value))).collect();

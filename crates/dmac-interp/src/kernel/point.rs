@@ -557,10 +557,10 @@ pub(super) fn bank(kernel: &Kernel, tile: TileId, group: usize) -> usize {
 fn wanted_groups(stmt: &Stmt, wanted: usize) -> Option<usize> {
     let mut found = None;
     stmt.walk(&mut |stmt| {
-        if let Stmt::Sync { id, groups } = stmt {
-            if *id == wanted {
-                found = Some(*groups);
-            }
+        if let Stmt::Sync { id, groups } = stmt
+            && *id == wanted
+        {
+            found = Some(*groups);
         }
     });
     found

@@ -29,10 +29,10 @@ pub(super) fn constant(global: &Global, expr: &Expr) -> Result<f64, String> {
         Expr::Binary(op, x, y) => binary(*op, constant(global, x)?, constant(global, y)?, is_int(expr)),
         Expr::Compare(op, x, y) => Ok(compare(*op, constant(global, x)?, constant(global, y)?)),
         Expr::If(c, x, y) => {
-            if constant(global, c)? != 0.0 {
-                constant(global, x)
-            } else {
+            if constant(global, c)? == 0.0 {
                 constant(global, y)
+            } else {
+                constant(global, x)
             }
         }
         Expr::Cast(to, x) => Ok(cast(*to, constant(global, x)?)),
