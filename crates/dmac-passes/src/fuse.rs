@@ -31,12 +31,12 @@ const CHEAP: usize = 8;
 
 /// The pass.
 pub fn run(graph: &mut Graph) -> Changed {
-    let one_loop = read_in_one_loop(graph);
+    let plan = Plan::of(graph);
     let mut keys = Keys::default();
     let fused = graph.rewrite(|new, node, operands| {
         let read = new.add_at(node.op.clone(), operands, node.span);
         let inlined = matches!(node.op, Op::Read)
-            && (verdict(new, operands[0]) == Some(Verdict::Inline) || one_loop.contains(new.op(operands[0])));
+            && plan.reads(new, operands[0]).is_some_and(|storage| !storage.is_stored());
         if !inlined {
             return read;
         }
@@ -48,22 +48,70 @@ pub fn run(graph: &mut Graph) -> Changed {
     replace_graph(graph, &fused)
 }
 
-/// What the definition itself says about storing it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Verdict {
-    Inline,
-    Store,
+/// Whether a derived tensor is in memory, and why.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Storage {
+    /// Computed at each read: stored it would have two unbounded axes.
+    Streamed,
+    /// Computed at each read: a copy of another tensor.
+    Copied,
+    /// Computed at each read: a few operations.
+    Cheap,
+    /// Computed in the loop of the one definition that reads it.
+    OneLoop,
+    /// Stored: rounded to the storage type once.
+    Rounded,
+    /// Stored: computed once, read often.
+    Once,
+    /// Stored: a result of the program.
+    Result,
 }
 
-/// For a definition: whether it is computed where it is read, whoever reads it.
-fn verdict(graph: &Graph, tensor: NodeId) -> Option<Verdict> {
-    let Op::Define { vars, elem, .. } = graph.op(tensor) else { return None };
-    let body = graph.operand(tensor, 0);
-    let copy = is_copy(graph, body, *elem);
-    let unbounded = vars.iter().filter(|&&var| is_unbounded(graph, graph.axis_of(var))).count();
-    let rounded = *elem == Elem::Real;
-    let inline = copy || (!rounded && (unbounded > 1 || cost(graph, body).is_some_and(|cost| cost <= CHEAP)));
-    Some(if inline { Verdict::Inline } else { Verdict::Store })
+impl Storage {
+    /// Whether it is in memory.
+    pub fn is_stored(self) -> bool {
+        matches!(self, Self::Rounded | Self::Once | Self::Result)
+    }
+}
+
+/// What becomes of every definition.
+pub(crate) struct Plan {
+    one_loop: BTreeSet<Op>,
+    results: BTreeSet<NodeId>,
+}
+
+impl Plan {
+    pub(crate) fn of(graph: &Graph) -> Self {
+        Self {
+            one_loop: read_in_one_loop(graph),
+            results: graph.outputs.iter().map(|output| output.node).collect(),
+        }
+    }
+
+    /// What becomes of a definition of the graph that the plan was made for.
+    pub(crate) fn storage(&self, graph: &Graph, tensor: NodeId) -> Option<Storage> {
+        if self.results.contains(&tensor) { Some(Storage::Result) } else { self.reads(graph, tensor) }
+    }
+
+    /// What becomes of the reads of a definition.
+    fn reads(&self, graph: &Graph, tensor: NodeId) -> Option<Storage> {
+        let Op::Define { vars, elem, .. } = graph.op(tensor) else { return None };
+        let body = graph.operand(tensor, 0);
+        let unbounded = vars.iter().filter(|&&var| is_unbounded(graph, graph.axis_of(var))).count();
+        Some(if is_copy(graph, body, *elem) {
+            Storage::Copied
+        } else if *elem == Elem::Real {
+            Storage::Rounded
+        } else if unbounded > 1 {
+            Storage::Streamed
+        } else if cost(graph, body).is_some_and(|cost| cost <= CHEAP) {
+            Storage::Cheap
+        } else if self.one_loop.contains(graph.op(tensor)) {
+            Storage::OneLoop
+        } else {
+            Storage::Once
+        })
+    }
 }
 
 /// Whether the extent of an axis grows with the sequence: queries, keys and what divides them.

@@ -17,6 +17,8 @@
 //! - `x == y`: `may` where the ranges of `d` include 0, `full` where they are 0; looked-up ids of rows and of keys are thus
 //!   compared by their ranges in the tile.
 //! - a bool of the row only or of the key only: whether any, or all, of the tile are true.
+//! - `any` and `all` over something else (the random blocks of a row): the body is decided for one row and the tile of
+//!   keys, and `may` holds if it does for some row and element, `full` if for each row it does for some (or every) element.
 //! - anything else, membership in a list included: it may, and it is not full.
 //!
 //! A row's value that can only be looked up where another term holds (its position may be before the first key) takes no
@@ -72,8 +74,10 @@ impl Question {
 }
 
 /// A symbolic tile of rows and keys.
+#[derive(Clone, Copy)]
 struct Tile {
-    query: Var,
+    /// Nothing where one row is looked at.
+    query: Option<Var>,
     key: Var,
     /// The variables that range over the rows and keys of the tile, made when needed.
     each_row: Option<Var>,
@@ -82,11 +86,12 @@ struct Tile {
 
 impl Tile {
     fn of(attend: &Attend) -> Self {
-        Self { query: attend.query, key: attend.key, each_row: None, each_key: None }
+        Self { query: Some(attend.query), key: attend.key, each_row: None, each_key: None }
     }
 
     fn depends(&self, graph: &Graph, id: NodeId) -> (bool, bool) {
-        (graph.free(id).contains(&self.query), graph.free(id).contains(&self.key))
+        let free = graph.free(id);
+        (self.query.is_some_and(|query| free.contains(&query)), free.contains(&self.key))
     }
 
     fn decide(&mut self, canon: &mut Canon<'_>, term: NodeId, question: Question) -> NodeId {
@@ -115,8 +120,58 @@ impl Tile {
                 let below = self.less(canon, operands[0], operands[2], 1, question);
                 canon.and(&[above, below])
             }
+            Op::Reduce { op: op @ (Reduction::Any | Reduction::All), domains }
+                if self.depends(canon.graph, term) == (true, true) =>
+            {
+                self.for_each_row(canon, op, &domains, operands[0], question)
+                    .unwrap_or_else(|| canon.graph.bool(question == Question::MayBeActive))
+            }
             _ => self.of_one_side(canon, term, question),
         }
+    }
+
+    /// A reduction to a bool of rows and keys: the keys' side is decided for the tile, the rows are gone through.
+    fn for_each_row(
+        &mut self,
+        canon: &mut Canon<'_>,
+        op: Reduction,
+        domains: &[Domain],
+        body: NodeId,
+        question: Question,
+    ) -> Option<NodeId> {
+        let query = self.query?;
+        if domains.iter().any(|domain| domain.depends_on().is_some_and(|var| var == query || var == self.key))
+        {
+            return None;
+        }
+        let guard = guards(canon, body);
+        let mut one_row = Self { query: None, ..*self };
+        let decided = one_row.decide(canon, body, question);
+        self.each_key = one_row.each_key;
+        let row = *self.each_row.get_or_insert_with(|| canon.graph.fresh_var(query));
+        let mut inner = canon.graph.add(Op::Reduce { op, domains: domains.to_vec() }, &[decided]);
+        // `full(all)` and `may(any)` are exact here, `may(all)` and `full(any)` claim less.
+        let outer = match question {
+            Question::MayBeActive => Reduction::Any,
+            Question::IsFull => Reduction::All,
+        };
+        if let Some(guard) = guard
+            && domains.iter().all(|domain| !canon.graph.free(guard).contains(&domain.var()))
+        {
+            inner = match question {
+                Question::MayBeActive => canon.and(&[guard, inner]),
+                Question::IsFull => {
+                    let outside = canon.not(guard);
+                    canon.or(&[outside, inner])
+                }
+            };
+        } else if guard.is_some() {
+            return None;
+        }
+        let index = canon.graph.index(row);
+        let inner = canon.graph.substitute(inner, &BTreeMap::from([(query, index)]))?;
+        let domain = Domain::Tile { var: row, of: query };
+        Some(canon.graph.add(Op::Reduce { op: outer, domains: vec![domain] }, &[inner]))
     }
 
     /// A bool of the row or of the key: any or all of the tile.
@@ -171,7 +226,7 @@ impl Tile {
         let operands = canon.graph.operands(atom);
         let node = match canon.graph.op(atom).clone() {
             _ if !row && !key => atom,
-            Op::Position { query, batch } => {
+            Op::Position { query, batch } if self.query == Some(query) => {
                 canon.graph.add(Op::TileEdge { var: query, batch: Some(batch), edge }, &[])
             }
             Op::Index(var) if var == self.key => {
@@ -237,7 +292,7 @@ impl Tile {
         neutral: NodeId,
     ) -> Option<NodeId> {
         let (of, in_tile) = match self.depends(canon.graph, body) {
-            (true, false) => (self.query, &mut self.each_row),
+            (true, false) => (self.query?, &mut self.each_row),
             (false, true) => (self.key, &mut self.each_key),
             _ => return None,
         };

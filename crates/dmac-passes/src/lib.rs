@@ -9,11 +9,13 @@ pub mod canonical;
 pub mod classify_masks;
 pub mod eliminate_dead;
 pub mod expand_weights;
+pub mod explain;
 pub mod fold;
 pub mod fuse;
 pub mod fuse_masks;
 pub mod insert_skips;
 pub mod lower_selection;
+pub mod text;
 pub mod tile_softmax;
 
 use dmac_ir::{Graph, Invariant};

@@ -6,17 +6,14 @@
 //! attend masks [Interval Interval Selected]                attend masks [KeyInterval]
 //! ```
 //!
-//! **Lifetimes.** Let the score and the forcing be free of the query, and let every candidate condition be either free of
-//! the query or, solved for the position ([`crate::analysis::solve`]), `position >= enter`. Then the set of candidates of
-//! a row only grows with its position, under one fixed total order (forced first, score, then index by the tie rule; NaN
-//! last). A key that `n` others beat at some position is beaten by them at all later ones, because those stay candidates.
+//! **Lifetimes.** Let the score be free of the query, and let every candidate condition be either free of the query or, solved for the position ([`crate::analysis::solve`]), `position >= enter`. Then the set of candidates of
+//! a row only grows with its position, under one fixed total order (score, then index by the tie rule; NaN last). A key that `n` others beat at some position is beaten by them at all later ones, because those stay candidates.
 //! So the positions at which a candidate is among the best `n` are one interval `[enter, end)`, and `end` is one int a key.
 //!
-//! - Keys become candidates in the order of their index (`enter` never falls from one to the next), so that one sweep over
-//!   the sequence with a heap of `n` finds every end. Candidates in another order keep lists.
+//! - Keys become candidates in the order of their index: among those that ever do (`enter < KeyLength`), `enter` never
+//!   falls from one to the next. So one sweep over the sequence with a heap of `n` finds every end. Candidates in another
+//!   order keep lists.
 //! - A condition that is free of the query delays the key for ever: `enter = if condition then enter else KeyLength`.
-//! - An equation of a row's id with a key's id restricts a row to the keys of one class. Classes do not meet in any row,
-//!   so each has its own order and its own lifetimes: the ids of keys become the class operand, the equation stays a term.
 //! - `plus` takes candidates beside the `n`. If it holds exactly for positions below `leave` (a local window, forced
 //!   first keys), the others become candidates for the `n` at `max(enter, leave)`, and a key is attended in
 //!   `[enter, leave)` and in `[max(enter, leave), end)`. These two touch, or one is empty: with `end <= max(enter, leave)`
@@ -26,15 +23,16 @@
 //! itself selects blocks (`BlockList`); the rest have one list a row (`RowList`).
 //!
 //! What a selection implies is dropped from the masks beside it: chosen keys are candidates, so each candidate condition
-//! (but the equation of a class) holds wherever the term does.
+//! holds wherever the term does.
 
 use crate::analysis::key::Keys;
 use crate::analysis::monotone::trend;
 use crate::analysis::solve::{Anchor, Interval, Subject, solve};
 use crate::canonical::Canon;
 use crate::classify_masks::{Pair, classify};
+use crate::text::expression;
 use crate::{Changed, replace_graph};
-use dmac_ir::{Attend, Attendance, Form, Graph, NodeId, Op, Select, SelectLowering, Var};
+use dmac_ir::{Attend, Attendance, Binary, Graph, NodeId, Op, Select, SelectLowering, Var};
 use std::collections::BTreeMap;
 
 /// The pass.
@@ -49,8 +47,8 @@ pub fn run(graph: &mut Graph) -> Changed {
             Op::Contains => {
                 let member = Member::of(canon.graph, operands);
                 let (term, conditions) = match member.lifetime(&mut canon) {
-                    Some(lifetime) => lifetime,
-                    None => member.list(&mut canon),
+                    Ok(lifetime) => lifetime,
+                    Err(_) => member.list(&mut canon),
                 };
                 implied.insert(term, conditions);
                 term
@@ -114,10 +112,6 @@ impl Member {
         Self { select: select.clone(), operands: graph.operands(operands[0]), at: operands[1..].to_vec() }
     }
 
-    fn forcing(&self) -> Option<NodeId> {
-        self.select.forcing.then(|| self.operands[3])
-    }
-
     fn plus(&self) -> Option<NodeId> {
         self.select.plus.then(|| self.operands[self.operands.len() - 1])
     }
@@ -146,106 +140,172 @@ impl Member {
 
     /// One list: the membership as it is, with its lowering, and what it implies.
     fn list(&self, canon: &mut Canon<'_>) -> (NodeId, Vec<NodeId>) {
-        let lowering = if Pair::of_select(canon.graph, &self.select).query.is_none() {
-            SelectLowering::GlobalList
-        } else if self.plain(canon.graph) {
-            SelectLowering::RowList
-        } else {
-            SelectLowering::BlockList
-        };
-        let select = Select { lowering: Some(lowering), ..self.select.clone() };
+        let select = Select { lowering: Some(self.list_kind(canon.graph)), ..self.select.clone() };
         let set = canon.graph.add(Op::Select(select), &self.operands);
         let operands: Vec<NodeId> = std::iter::once(set).chain(self.at.iter().copied()).collect();
         let conditions = self.conditions(canon);
         (canon.graph.add(Op::Contains, &operands), conditions)
     }
 
+    fn list_kind(&self, graph: &Graph) -> SelectLowering {
+        if Pair::of_select(graph, &self.select).query.is_none() {
+            SelectLowering::GlobalList
+        } else if self.plain(graph) {
+            SelectLowering::RowList
+        } else {
+            SelectLowering::BlockList
+        }
+    }
+
     /// The interval of positions at which the element is a member, and the conditions that it implies.
-    fn lifetime(&self, canon: &mut Canon<'_>) -> Option<(NodeId, Vec<NodeId>)> {
+    fn lifetime(&self, canon: &mut Canon<'_>) -> Result<(NodeId, Vec<NodeId>), Obstacle> {
         let pair = Pair::of_select(canon.graph, &self.select);
-        let (query, batch) = (pair.query?, pair.batch?);
+        let (Some(query), Some(batch)) = (pair.query, pair.batch) else { return Err(Obstacle::NoQuery) };
         let of_query = |canon: &Canon<'_>, id: NodeId| canon.graph.free(id).contains(&query);
         let score = self.operands[0];
-        if self.select.forcing
-            || !self.plain(canon.graph)
-            || of_query(canon, score)
-            || self.forcing().is_some_and(|forcing| of_query(canon, forcing))
-        {
-            return None;
+        if !self.plain(canon.graph) {
+            return Err(Obstacle::Blocks);
+        }
+        if of_query(canon, score) {
+            return Err(Obstacle::ScoreOfQuery);
+        }
+        if self.select.forcing {
+            return Err(Obstacle::Forcing);
         }
         let subject = Subject::position(canon, query, batch, Anchor::End);
         let mut enters = Vec::new();
         let mut keyed = Vec::new();
-        let mut class = None;
         for condition in canon.conjuncts(&[self.operands[1]]) {
-            if !of_query(canon, condition) {
-                keyed.push(condition);
-            } else if classify(canon, condition, pair).1 == Form::SameId {
-                // A second id would need pairs of ids as classes.
-                class.replace(condition);
-                return None;
-            } else {
-                let union = solve(canon, condition, subject)?;
-                let [Interval { lo, hi }] = union[..] else { return None };
-                if hi != subject.end || of_query(canon, lo) {
-                    return None;
+            if of_query(canon, condition) {
+                match solve(canon, condition, subject).as_deref() {
+                    Some(&[Interval { lo, hi }]) if hi == subject.end && !of_query(canon, lo) => {
+                        enters.push(lo);
+                    }
+                    _ => return Err(Obstacle::Leaving(condition)),
                 }
-                enters.push(lo);
+            } else {
+                keyed.push(condition);
             }
         }
         // Without a condition on the position all keys are candidates of all rows.
-        enters.is_empty().then(|| enters.push(subject.least));
-        let mut enter = canon.max(&enters);
-        if !trend(canon.graph, enter, self.select.over).never_falls() {
-            return None;
+        if enters.is_empty() {
+            enters.push(subject.least);
         }
+        let mut enter = canon.max(&enters);
         if !keyed.is_empty() {
             let holds = canon.and(&keyed);
             enter = canon.choose(holds, enter, subject.end);
         }
-        let leave = match self.plus() {
-            None => None,
-            Some(plus) => {
-                let union = solve(canon, plus, Subject { anchor: Anchor::Least, ..subject })?;
-                let [Interval { lo, hi }] = union[..] else { return None };
-                if lo != subject.least || of_query(canon, hi) {
-                    return None;
+        let mut leave = None;
+        if let Some(plus) = self.plus() {
+            let from_start = Subject { anchor: Anchor::Least, ..subject };
+            match solve(canon, plus, from_start).as_deref() {
+                Some(&[Interval { lo, hi }]) if lo == subject.least && !of_query(canon, hi) => {
+                    leave = Some(hi)
                 }
-                Some(hi)
+                _ => return Err(Obstacle::PlusReturns),
             }
-        };
-        let rows: Vec<Var> = self.select.rows.iter().copied().filter(|&var| var != query).collect();
-        let op = Op::Lifetime { rows, over: self.select.over, ties: self.select.ties, batch };
+        }
         let competes = match leave {
             Some(leave) => canon.max(&[enter, leave]),
             None => enter,
         };
-        let mut operands = vec![score, competes, self.operands[2]];
-        operands.extend(self.forcing());
-        operands.extend(class.map(|class| canon.graph.operand(class, 1)));
-        let ends = canon.graph.add(op, &operands);
+        if !in_order(canon.graph, competes, self.select.over, subject) {
+            return Err(Obstacle::OutOfOrder);
+        }
+        let rows: Vec<Var> = self.select.rows.iter().copied().filter(|&var| var != query).collect();
+        let op = Op::Lifetime { rows, over: self.select.over, ties: self.select.ties, batch };
+        let ends = canon.graph.add(op, &[score, competes, self.operands[2]]);
 
-        let at_query = self.select.rows.iter().position(|&var| var == query)?;
+        let Some(at_query) = self.select.rows.iter().position(|&var| var == query) else {
+            return Err(Obstacle::NoQuery);
+        };
         let mut index = self.at.clone();
         index.remove(at_query);
         let end = canon.graph.read(ends, &index);
-        let position = self.place(canon.graph, subject.node)?;
-        let lo = self.place(canon.graph, enter)?;
+        let place = |canon: &mut Canon<'_>, id: NodeId| self.place(canon.graph, id).ok_or(Obstacle::OtherRow);
+        let position = place(canon, subject.node)?;
+        let lo = place(canon, enter)?;
         let hi = match leave {
             None => end,
             Some(leave) => {
-                let leave = self.place(canon.graph, leave)?;
+                let leave = place(canon, leave)?;
                 canon.max(&[leave, end])
             }
         };
         let term = canon.in_range(position, lo, hi);
-        // The range comes first: with it, the row's position is one of a key's, and its id may be read.
-        let mut parts = vec![term];
-        if let Some(class) = class {
-            parts.push(self.place(canon.graph, class)?);
-        }
-        let mut conditions = self.conditions(canon);
-        conditions.retain(|condition| !parts.contains(condition));
-        Some((canon.and(&parts), conditions))
+        let conditions = self.conditions(canon);
+        Ok((term, conditions))
     }
+}
+
+/// Whether, among the elements with `enter < KeyLength`, `enter` never falls from one element to the next.
+///
+/// `max(a, if c then b else KeyLength)` is `max(a, b)` for those that enter, and a bound of the positions
+/// decides nothing, so only the other parts have to rise.
+fn in_order(graph: &Graph, enter: NodeId, over: Var, positions: Subject) -> bool {
+    let operands = graph.operands(enter);
+    let bound = |id: NodeId| id == positions.end || id == positions.least;
+    match graph.op(enter) {
+        _ if bound(enter) || trend(graph, enter, over).never_falls() => true,
+        Op::Binary(Binary::Max) => {
+            operands.into_iter().all(|operand| in_order(graph, operand, over, positions))
+        }
+        Op::If => {
+            let (x, y) = (operands[1], operands[2]);
+            (bound(x) && bound(y))
+                || (x == positions.end && in_order(graph, y, over, positions))
+                || (y == positions.end && in_order(graph, x, over, positions))
+        }
+        _ => false,
+    }
+}
+
+/// Why a selection has no lifetimes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Obstacle {
+    NoQuery,
+    Blocks,
+    ScoreOfQuery,
+    Forcing,
+    /// The condition.
+    Leaving(NodeId),
+    PlusReturns,
+    OutOfOrder,
+    OtherRow,
+}
+
+/// How a selection is computed, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lowering {
+    /// The list that is stored; nothing for lifetimes.
+    pub list: Option<SelectLowering>,
+    /// Why.
+    pub why: String,
+}
+
+/// How the selection of a classified membership is computed.
+pub(crate) fn lowering(canon: &mut Canon<'_>, contains: NodeId) -> Lowering {
+    let operands = canon.graph.operands(contains);
+    let member = Member::of(canon.graph, &operands);
+    let why = match member.lifetime(canon) {
+        Ok(_) => {
+            let why = "the score does not depend on the query and candidates only grow with its position, so a key \
+                       that falls out never returns";
+            return Lowering { list: None, why: why.into() };
+        }
+        Err(Obstacle::NoQuery) => "neither score nor candidates depend on the query".into(),
+        Err(Obstacle::Blocks) => "blocks are selected".into(),
+        Err(Obstacle::ScoreOfQuery) => "the score depends on the query".into(),
+        Err(Obstacle::Forcing) => "forced candidates count among the selected".into(),
+        Err(Obstacle::Leaving(condition)) => {
+            format!("candidates may also leave: `{}`", expression(canon.graph, condition))
+        }
+        Err(Obstacle::PlusReturns) => "what `plus` adds may come back later".into(),
+        Err(Obstacle::OutOfOrder) => {
+            "keys become candidates in another order than that of their index".into()
+        }
+        Err(Obstacle::OtherRow) => "the membership is asked for another row".into(),
+    };
+    Lowering { list: Some(member.list_kind(canon.graph)), why }
 }

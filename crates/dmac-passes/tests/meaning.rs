@@ -79,6 +79,9 @@ fn predicate() -> impl Strategy<Value = String> {
         1 => Just("(0 <= i and doc[b, i] == doc[b, j])".to_owned()),
         1 => Just("(0 <= i and doc[b, i] <= j)".to_owned()),
         1 => Just("(0 <= i and flag[b, i])".to_owned()),
+        1 => Just("any(r: near[h, r, j] == i div 2)".to_owned()),
+        1 => Just("any(r: far[b, i, r] == j div 3)".to_owned()),
+        1 => Just("all(r: far[b, i, r] <= j)".to_owned()),
     ];
     leaf.prop_recursive(2, 5, 2, |inner| {
         prop_oneof![
@@ -104,7 +107,8 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 const TABLES: &str = "input p[b]: i32 in 0 .. 9\n input doc[b, j]: i32 in 0 .. 3\n input flag[b, j]: bool\n \
-                      input until[b, j]: i32 in 0 .. 12\n input own[h, j]: i32 in 0 .. 4\n input imp[b, g, j]: f32\n";
+                      input until[b, j]: i32 in 0 .. 12\n input own[h, j]: i32 in 0 .. 4\n \
+                      input near[h, r, j]: i32 in 0 .. 6\n input far[b, i, r]: i32 in 0 .. 6\n input imp[b, g, j]: f32\n";
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 160, failure_persistence: None, ..ProptestConfig::default() })]
