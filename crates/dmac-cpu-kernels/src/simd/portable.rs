@@ -1,7 +1,9 @@
 //! Four lanes in plain Rust: for every processor, and what the compiler makes of it.
 //!
-//! Input and output as [`Simd`] says; `core` has neither square roots nor fused multiplication, so the former is computed
-//! and the latter is two operations.
+//! Input and output as [`Simd`] says. Arithmetic goes through [`quad`], which uses what an architecture always has; all else is
+//! left to the compiler. Multiplication and addition are fused only where that is part of the architecture.
+
+mod quad;
 
 use super::{MAX_LANES, ROUNDER, Simd};
 
@@ -47,33 +49,14 @@ fn power_of_two(n: i32) -> f32 {
     f32::from_bits(((n + 127) << 23) as u32)
 }
 
-/// Newton's iteration in f64, whose error is too small to change the rounding to f32.
-#[inline(always)]
-fn square_root(x: f32) -> f32 {
-    if x == 0.0 || x.is_nan() || x == f32::INFINITY {
-        return x;
-    }
-    if x < 0.0 {
-        return f32::NAN;
-    }
-    let wide = f64::from(x);
-    let mut root = f64::from_bits((wide.to_bits() >> 1) + (0x3ff << 51));
-    for _ in 0..4 {
-        root = 0.5 * (root + wide / root);
-    }
-    root as f32
-}
-
+/// The half's exponent and fraction in the f32's places make it 2^112 too small, subnormals included.
 #[inline(always)]
 fn half_to_float(h: i32) -> f32 {
-    let h = h as u32;
-    let (sign, exponent, fraction) = ((h & 0x8000) << 16, (h >> 10) & 0x1f, h & 0x3ff);
-    let magnitude = match exponent {
-        0 => (fraction as f32 * power_of_two(-24)).to_bits(),
-        31 => 0x7f80_0000 | (fraction << 13) | (u32::from(fraction != 0) << 22),
-        _ => ((exponent + 112) << 23) | (fraction << 13),
-    };
-    f32::from_bits(sign | magnitude)
+    let sign = ((h & 0x8000) << 16) as u32;
+    let scaled = f32::from_bits(((h & 0x7fff) << 13) as u32) * power_of_two(112);
+    // Infinity and NaN need the largest exponent.
+    let special = if h & 0x7c00 == 0x7c00 { 0x7f80_0000 } else { 0 };
+    f32::from_bits(sign | special | scaled.to_bits())
 }
 
 #[inline(always)]
@@ -131,39 +114,39 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn add(a: Self::V, b: Self::V) -> Self::V {
-        zip(a, b, |x, y| x + y)
+        quad::add(a, b)
     }
     #[inline(always)]
     unsafe fn sub(a: Self::V, b: Self::V) -> Self::V {
-        zip(a, b, |x, y| x - y)
+        quad::sub(a, b)
     }
     #[inline(always)]
     unsafe fn mul(a: Self::V, b: Self::V) -> Self::V {
-        zip(a, b, |x, y| x * y)
+        quad::mul(a, b)
     }
     #[inline(always)]
     unsafe fn div(a: Self::V, b: Self::V) -> Self::V {
-        zip(a, b, |x, y| x / y)
+        quad::div(a, b)
     }
     #[inline(always)]
     unsafe fn sqrt(a: Self::V) -> Self::V {
-        map(a, square_root)
+        quad::sqrt(a)
     }
     #[inline(always)]
     unsafe fn fma(a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        zip(zip(a, b, |x, y| x * y), c, |x, y| x + y)
+        quad::multiply_add(a, b, c)
     }
     #[inline(always)]
     unsafe fn max(a: Self::V, b: Self::V) -> Self::V {
-        zip(a, b, |x, y| if x > y { x } else { y })
+        quad::max(a, b)
     }
     #[inline(always)]
     unsafe fn min(a: Self::V, b: Self::V) -> Self::V {
-        zip(a, b, |x, y| if x < y { x } else { y })
+        quad::min(a, b)
     }
     #[inline(always)]
     unsafe fn round(a: Self::V) -> Self::V {
-        map(a, |x| (x + ROUNDER) - ROUNDER)
+        quad::sub(quad::add(a, [ROUNDER; N]), [ROUNDER; N])
     }
     #[inline(always)]
     unsafe fn scale(a: Self::V, n: Self::V) -> Self::V {
