@@ -8,6 +8,17 @@
 //! 3. `check`: the rules of statements (selections, branches, `.prob`), and warnings.
 //! 4. `lower`: to a [`Graph`], only if there was no error.
 //!
+//! ```
+//! use dmac_sema::{SemaOptions, analyze};
+//! use dmac_source::SourceFile;
+//!
+//! let file = SourceFile::new("window.dmac", "attention window(w: int = 4) { mask j <= i and i - j < w }");
+//! let (module, syntax_errors) = dmac_syntax::parse(&file);
+//! let (programs, diagnostics) = analyze(&module, &SemaOptions { head_dim: Some(64), ..Default::default() });
+//! assert!(syntax_errors.is_empty() && diagnostics.is_empty());
+//! assert_eq!(programs[0].graph.params[0].name, "w");
+//! ```
+//!
 //! The builtin functions are a table ([`builtins::BUILTINS`]). Nothing here knows a variant of attention by name.
 
 pub mod builtins;

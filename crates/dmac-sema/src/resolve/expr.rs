@@ -85,7 +85,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn name(&mut self, name: &Ident, scope: &Scope) -> ExprKind {
+    fn name(&mut self, name: &Ident, scope: &mut Scope) -> ExprKind {
         if let Some(call) = &scope.call {
             return self.argument(name, call);
         }
@@ -134,7 +134,7 @@ impl Resolver<'_> {
     }
 
     /// An index as a number.
-    fn index(&mut self, name: &Ident, axis: AxisIx, scope: &Scope) -> ExprKind {
+    fn index(&mut self, name: &Ident, axis: AxisIx, scope: &mut Scope) -> ExprKind {
         let Some(var) = self.var(name) else { return ExprKind::Error };
         let Some(bound) = scope.binding(&self.program, var) else {
             self.unbound(name, scope);
@@ -162,7 +162,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn unbound(&mut self, name: &Ident, scope: &Scope) {
+    fn unbound(&mut self, name: &Ident, scope: &mut Scope) {
+        if scope.was_reported(&name.name) {
+            return;
+        }
+        let axis = self.names.var(&name.name).map(|var| self.program.axis_of(var));
+        let is_block = axis.is_some_and(|axis| matches!(self.program.axis(axis).def, AxisDef::Blocks { .. }));
         let bound: Vec<String> =
             scope.bound().iter().map(|&var| format!("`{}`", self.program.var(var).name)).collect();
         let known = if bound.is_empty() {
@@ -175,6 +180,9 @@ impl Resolver<'_> {
             Place::Let => format!(
                 "bind it on the left side, `let ...[..., {name}]`, or in a reduction, `sum({name}: ...)`"
             ),
+            Place::Operand | Place::Candidates if is_block => {
+                format!("to select blocks, name their index: `select top(...) {name} of ...`")
+            }
             _ => format!("only a reduction binds more indices: `sum({name}: ...)`"),
         };
         let diagnostic = Diagnostic::error(Code::E0204, format!("the index `{name}` is not bound here"))
@@ -403,6 +411,7 @@ impl Resolver<'_> {
                 .note("which queries there are differs from call to call, so no row can depend on another")
                 .help("keys can be reduced: `sum(j: ...)`");
             self.report(diagnostic);
+            scope.bind(var);
             return None;
         }
         let domain = match &binder.within {
@@ -417,7 +426,7 @@ impl Resolver<'_> {
     }
 
     /// The range of `h in g` and of `j in s`.
-    fn within(&mut self, name: &Ident, var: VarIx, within: &Ident, scope: &Scope) -> Option<Domain> {
+    fn within(&mut self, name: &Ident, var: VarIx, within: &Ident, scope: &mut Scope) -> Option<Domain> {
         let part = self.var(within)?;
         let bound = scope.binding(&self.program, part);
         if bound.is_none() {

@@ -49,6 +49,8 @@ pub(crate) struct Scope {
     pub place: Place,
     /// Innermost last.
     bound: Vec<VarIx>,
+    /// Indices that were reported as not bound: once a statement is enough.
+    reported: Vec<String>,
     /// Inside a user function: its arguments, which hide everything else.
     pub call: Option<Call>,
 }
@@ -79,7 +81,7 @@ pub(crate) enum Bound {
 impl Scope {
     /// Nothing is bound.
     pub(crate) fn new(place: Place) -> Self {
-        Self { place, bound: vec![], call: None }
+        Self { place, bound: vec![], reported: vec![], call: None }
     }
 
     /// Binds an index.
@@ -90,6 +92,15 @@ impl Scope {
     /// Forgets all indices that were bound after there were `count`.
     pub(crate) fn truncate(&mut self, count: usize) {
         self.bound.truncate(count);
+    }
+
+    /// Notes that an index is reported as not bound; whether it was before.
+    pub(crate) fn was_reported(&mut self, index: &str) -> bool {
+        let before = self.reported.iter().any(|reported| reported == index);
+        if !before {
+            self.reported.push(index.to_owned());
+        }
+        before
     }
 
     /// How many indices are bound.
