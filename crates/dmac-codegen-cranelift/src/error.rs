@@ -41,9 +41,9 @@ impl CompileError {
     /// The code of its page.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Unsupported { .. } => "E0502",
-            Self::Target { .. } => "E0503",
-            Self::Internal { .. } => "E0504",
+            Self::Unsupported { .. } => "E0503",
+            Self::Target { .. } => "E0504",
+            Self::Internal { .. } => "E0505",
         }
     }
 }
@@ -53,7 +53,9 @@ impl fmt::Display for CompileError {
         match self {
             Self::Unsupported { kernel, what } => write!(f, "kernel `{kernel}` cannot run on a CPU: {what}"),
             Self::Target { what } => write!(f, "no native code for this target: {what}"),
-            Self::Internal { what } => write!(f, "the code generator made code that Cranelift refuses: {what}"),
+            Self::Internal { what } => {
+                write!(f, "the code generator made code that Cranelift refuses: {what}")
+            }
         }
     }
 }

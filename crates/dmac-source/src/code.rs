@@ -112,6 +112,9 @@ codes! {
     E0408 "no row statistics";
     E0501 "feature size that the target cannot hold";
     E0502 "no such attention in the text";
+    E0503 "program that the target cannot compile";
+    E0504 "unknown target";
+    E0505 "generated code refused";
     W0101 "doc comment that documents nothing";
     W0201 "unused declaration";
     W0301 "floats compared for equality";

@@ -116,9 +116,9 @@ pub fn compile(
     if has_errors(&diagnostics) {
         return Err(diagnostics);
     }
-    let analyzed = pick(programs, options.attention.as_deref(), &mut diagnostics)
-        .ok_or(())
-        .map_err(|()| diagnostics.clone())?;
+    let Some(analyzed) = pick(programs, options.attention.as_deref(), &mut diagnostics) else {
+        return Err(diagnostics);
+    };
     on_phase(Phase::Ir, &analyzed.graph);
 
     let mut graph = analyzed.graph.clone();
@@ -167,4 +167,12 @@ fn pick(
         diagnostics.push(Diagnostic::error(Code::E0502, message).help(help));
     }
     found.map(|at| programs.swap_remove(at))
+}
+
+/// The diagnostics of a text, for whatever head dimension it will be compiled.
+pub fn check(source: &SourceFile, defines: &BTreeMap<String, Value>) -> Vec<Diagnostic> {
+    let (module, mut diagnostics) = dmac_syntax::parse(source);
+    let options = SemaOptions { head_dim: None, value_dim: None, defines: defines.clone() };
+    diagnostics.extend(dmac_sema::analyze(&module, &options).1);
+    diagnostics
 }

@@ -1,6 +1,6 @@
 //! Every program of the library: its tile program, interpreted, agrees with what its graph means.
 
-use dmac::{Options, SourceFile, Storage, compile};
+use dmac::{Attention, Options, SourceFile, Storage, compile};
 use dmac_interp::{Data, Inputs, evaluate, kernel, random_inputs};
 use dmac_ir::ParamValue;
 use std::collections::BTreeMap;
@@ -31,8 +31,9 @@ fn check(name: &str, extra: &[(&str, i64)], pins: &[(&str, i64)]) {
     let source = SourceFile::new(name, text);
     let mut options = Options::native(16, Storage::F32);
     options.value_dim = Some(8);
-    options.defines = pins.iter().map(|(name, value)| ((*name).into(), dmac::Value::Int(*value))).collect();
+    options.defines = pins.iter().map(|(name, value)| ((*name).into(), dmac::ParamNumber::Int(*value))).collect();
     let compiled = compile(&source, &options, &mut |_, _| {}).unwrap_or_else(|errors| panic!("{errors:?}"));
+    let native = Attention::from_source(&source, &options).unwrap_or_else(|errors| panic!("{errors:?}"));
     for (at, case) in CASES.iter().enumerate() {
         let mut sizes: BTreeMap<String, i64> =
             case.sizes.iter().chain(extra).map(|(name, size)| ((*name).to_owned(), *size)).collect();
@@ -46,9 +47,12 @@ fn check(name: &str, extra: &[(&str, i64)], pins: &[(&str, i64)]) {
             }
         }
         agree(name, at, &compiled, &inputs);
+        run(name, at, &native, &inputs);
         if compiled.meaning.inputs.len() >= 3 && sizes["N"] > 3 {
             let lengths = (0..sizes["B"]).map(|b| (sizes["N"] - 3 * b - 1).max(0)).collect();
-            agree(name, at, &compiled, &Inputs { kv_len: Some(lengths), ..inputs });
+            let ragged = Inputs { kv_len: Some(lengths), ..inputs };
+            agree(name, at, &compiled, &ragged);
+            run(name, at, &native, &ragged);
         }
     }
 }
@@ -100,6 +104,12 @@ fn agree(name: &str, case: usize, compiled: &dmac::Compiled, inputs: &Inputs) {
             .iter()
             .all(|tensor| !matches!(&tensor.data, Data::F32(data) if data.iter().any(|x| x.is_nan())))
     );
+}
+
+fn run(name: &str, case: usize, native: &Attention, inputs: &Inputs) {
+    let verdict = dmac::verify(native, inputs, &dmac_interp::Rows::All)
+        .unwrap_or_else(|error| panic!("{name}, case {case}: {error}"));
+    assert!(verdict.passes(), "{name}, case {case}, lengths {:?}: {verdict:?}", inputs.kv_len);
 }
 
 macro_rules! programs {

@@ -1,0 +1,277 @@
+//! The command line.
+
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
+use dmac::{ParamNumber, Storage};
+use std::path::PathBuf;
+
+/// A compiler for attention: variants in a few lines, native code out.
+#[derive(Parser)]
+#[command(name = "dmac", version, about, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args)]
+pub struct Global {
+    /// The form of diagnostics.
+    #[arg(long, global = true, value_enum, default_value_t = MessageFormat::Human)]
+    pub message_format: MessageFormat,
+    /// When to use colours.
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto)]
+    pub color: ColorChoice,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MessageFormat {
+    /// Several lines, with the source.
+    Human,
+    /// One line each: file:line:column: message.
+    Short,
+    /// One JSON object a line, in the shape of rustc's.
+    Json,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Check programs without compiling them.
+    Check(CheckArgs),
+    /// Compile a program to native code, or show a phase of the compiler.
+    Compile(CompileArgs),
+    /// Compile a program and run it on tensors.
+    Run(RunArgs),
+    /// Compare compiled programs with the reference interpreter.
+    Verify(VerifyArgs),
+    /// Explain an error code, or what the compiler found out about a program.
+    Explain(ExplainArgs),
+    /// Format programs.
+    Fmt(FmtArgs),
+}
+
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Programs; `-` for standard input.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub defines: Defines,
+}
+
+#[derive(Args)]
+pub struct Defines {
+    /// Pin a parameter (may be repeated): a `const` parameter's value, or a run-time one made a constant.
+    #[arg(short = 'D', long = "define", value_name = "NAME=VALUE", value_parser = define)]
+    pub defines: Vec<(String, ParamNumber)>,
+}
+
+/// What is compiled, and for which sizes.
+#[derive(Args)]
+pub struct Build {
+    /// Which attention of the file, where it holds several.
+    #[arg(long)]
+    pub attention: Option<String>,
+    /// D: features of queries and keys, a multiple of 8.
+    #[arg(long, value_name = "D")]
+    pub head_dim: Option<i64>,
+    /// E: features of values [default: D].
+    #[arg(long, value_name = "E")]
+    pub value_dim: Option<i64>,
+    /// The type that `real` tensors are stored in.
+    #[arg(long, value_enum)]
+    pub dtype: Option<Dtype>,
+    #[command(flatten)]
+    pub defines: Defines,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<Dtype> for Storage {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F16 => Self::F16,
+            Dtype::Bf16 => Self::Bf16,
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct CompileArgs {
+    /// The program; `-` for standard input.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub build: Build,
+    /// The target: `native`, or a triple such as `aarch64-unknown-linux-gnu`.
+    #[arg(long, default_value = "native")]
+    pub target: String,
+    /// What to write: one file a kind, OUT.kind (OUT.o for `obj`, OUT.h for `header`, OUT.json for `manifest`).
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub emit: Vec<Emit>,
+    /// Path prefix of the files; `-` prints the text of one kind.
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, ValueEnum)]
+pub enum Emit {
+    /// The syntax tree.
+    Ast,
+    /// The graph, before and after the passes.
+    Ir,
+    /// The tile program.
+    Kernel,
+    /// Cranelift's intermediate text.
+    Clif,
+    /// Disassembly.
+    Asm,
+    /// An object file for C, with all that it calls.
+    Obj,
+    /// The object's C header.
+    Header,
+    /// What the object expects, as JSON.
+    Manifest,
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    /// The program; `-` for standard input.
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub build: Build,
+    #[command(flatten)]
+    pub source: InputSource,
+    /// Where to run: the compiled code, or the reference interpreter.
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub device: Device,
+    /// Threads [default: all].
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Results, as safetensors.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Compare with the tensors of the same names in this file.
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+pub struct InputSource {
+    /// Input tensors, as safetensors: `q`, `k`, `v`, the program's inputs, and `kv_len` where sequences differ in length.
+    #[arg(long, value_name = "FILE", conflicts_with = "random")]
+    pub input: Option<PathBuf>,
+    /// Random inputs of these sizes: `B=1,H=8,G=2,M=1024,N=1024,D=64`, and the axes of the program's inputs.
+    #[arg(long, value_name = "SIZES", value_parser = sizes)]
+    pub random: Option<Sizes>,
+    /// Seed of random inputs.
+    #[arg(long, default_value_t = 0, requires = "random")]
+    pub seed: u64,
+}
+
+/// Sizes of axes by name.
+#[derive(Clone, Debug, Default)]
+pub struct Sizes(pub std::collections::BTreeMap<String, i64>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Device {
+    /// Compiled code on this processor.
+    Cpu,
+    /// The reference interpreter.
+    Interp,
+}
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// Programs.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub defines: Defines,
+    /// Sizes to verify at [default: a spread of small and odd ones].
+    #[arg(long, value_name = "SIZES", value_parser = sizes)]
+    pub random: Option<Sizes>,
+    /// Seed of the inputs.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Storage types.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Dtype::F32, Dtype::F16, Dtype::Bf16])]
+    pub dtype: Vec<Dtype>,
+    /// What is compared with the reference.
+    #[arg(long, value_enum, default_value_t = VerifyDevice::Cpu)]
+    pub device: VerifyDevice,
+    /// How many random query rows are compared, beside the first, the last and those at tile edges.
+    #[arg(long, default_value_t = 64)]
+    pub rows: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum VerifyDevice {
+    /// Compiled code on this processor.
+    Cpu,
+}
+
+#[derive(Args)]
+pub struct ExplainArgs {
+    /// An error code (E0103) or a program.
+    pub what: String,
+    #[command(flatten)]
+    pub build: Build,
+}
+
+#[derive(Args)]
+pub struct FmtArgs {
+    /// Programs; `-` formats standard input to standard output.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Change nothing; exit with 1 where something would change.
+    #[arg(long)]
+    pub check: bool,
+}
+
+impl std::fmt::Display for Dtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+fn define(text: &str) -> Result<(String, ParamNumber), String> {
+    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
+    let name = name.trim();
+    if name.is_empty() {
+        return Err("expected a name before `=`".into());
+    }
+    let value = value.trim();
+    let number = if let Ok(int) = value.parse() {
+        ParamNumber::Int(int)
+    } else {
+        ParamNumber::Float(value.parse().map_err(|_| format!("`{value}` is not a number"))?)
+    };
+    Ok((name.to_owned(), number))
+}
+
+fn sizes(text: &str) -> Result<Sizes, String> {
+    let mut sizes = Sizes::default();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, size) =
+            part.split_once('=').ok_or_else(|| format!("expected NAME=SIZE, found `{part}`"))?;
+        let value: i64 = size.trim().parse().map_err(|_| format!("`{}` is not a size", size.trim()))?;
+        if !(0..=1 << 31).contains(&value) {
+            return Err(format!("the size of {} must be between 0 and 2^31", name.trim()));
+        }
+        if sizes.0.insert(name.trim().to_owned(), value).is_some() {
+            return Err(format!("the size of {} is given twice", name.trim()));
+        }
+    }
+    Ok(sizes)
+}
