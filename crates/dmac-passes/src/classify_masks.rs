@@ -24,6 +24,7 @@
 
 use crate::analysis::key::Keys;
 use crate::analysis::monotone::trend;
+use crate::analysis::proof::total;
 use crate::analysis::solve::{Anchor, Interval, Subject, membership, solve};
 use crate::canonical::Canon;
 use crate::{Changed, replace_graph};
@@ -52,16 +53,28 @@ fn attention(canon: &mut Canon<'_>, attend: &Attend, operands: &[NodeId]) -> Nod
     let view = Attendance { attend, operands };
     let first = operands.len() - view.terms().len();
     let pair = Pair::of_attend(attend);
-    let mut operands_now = operands[..first].to_vec();
+    let terms: Vec<(NodeId, Form)> =
+        canon.conjuncts(view.terms()).into_iter().map(|term| classify(canon, term, pair)).collect();
+    let mut now = operands[..first].to_vec();
     let mut forms = Vec::new();
-    for term in canon.conjuncts(view.terms()) {
-        let (term, form) = classify(canon, term, pair);
-        if *canon.graph.op(term) != Op::Bool(true) {
-            operands_now.push(term);
-            forms.push(form);
-        }
+    for (term, form) in in_order(canon, &terms) {
+        now.push(term);
+        forms.push(form);
     }
-    canon.graph.add(Op::Attend(Attend { forms, ..attend.clone() }), &operands_now)
+    canon.graph.add(Op::Attend(Attend { forms, ..attend.clone() }), &now)
+}
+
+/// Classified terms in the order in which they are evaluated; constants and repetitions are gone.
+pub(crate) fn in_order(canon: &mut Canon<'_>, terms: &[(NodeId, Form)]) -> Vec<(NodeId, Form)> {
+    let order = canon.conjuncts(&terms.iter().map(|(term, _)| *term).collect::<Vec<_>>());
+    let form = |term: NodeId| terms.iter().find(|(other, _)| *other == term).map(|(_, form)| *form);
+    // A term that is not of the list is the constant that all of them come to: free of the key.
+    let mut ordered: Vec<(NodeId, Form)> =
+        order.into_iter().map(|term| (term, form(term).unwrap_or(Form::RowOnly))).collect();
+    // Of those that cannot fail, the ones that a tile's bounds decide come first: forms are declared in that order.
+    ordered
+        .sort_by_key(|&(term, form)| if total(canon.graph, term, &[]) { (0, Some(form)) } else { (1, None) });
+    ordered
 }
 
 fn candidates(canon: &mut Canon<'_>, select: &Select, condition: NodeId) -> NodeId {

@@ -19,7 +19,7 @@ use crate::analysis::linear::Linear;
 use crate::analysis::proof::{facts_of, follows, total};
 use crate::analysis::solve::{Interval, Subject, intersect, membership, solve};
 use crate::canonical::Canon;
-use crate::classify_masks::{Pair, classify};
+use crate::classify_masks::{Pair, classify, in_order};
 use crate::{Changed, replace_graph};
 use dmac_ir::{Attend, Attendance, Binary, Form, Graph, NodeId, Op};
 
@@ -77,10 +77,7 @@ fn fuse(canon: &mut Canon<'_>, terms: &[(NodeId, Form)], pair: Pair) -> Vec<(Nod
         rest.push(classify(canon, node, pair));
     }
     let rest = drop_implied(canon, rest);
-    let order = canon.conjuncts(&rest.iter().map(|(term, _)| *term).collect::<Vec<_>>());
-    let form = |term: NodeId| rest.iter().find(|(other, _)| *other == term).map(|(_, form)| *form);
-    // A term that is not of the list is the constant that all of them come to: free of the key.
-    order.into_iter().map(|term| (term, form(term).unwrap_or(Form::RowOnly))).collect()
+    in_order(canon, &rest)
 }
 
 /// Without the terms whose every inequality follows from those of another term.

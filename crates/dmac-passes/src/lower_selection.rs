@@ -201,7 +201,7 @@ impl Member {
             let from_start = Subject { anchor: Anchor::Least, ..subject };
             match solve(canon, plus, from_start).as_deref() {
                 Some(&[Interval { lo, hi }]) if lo == subject.least && !of_query(canon, hi) => {
-                    leave = Some(hi)
+                    leave = Some(hi);
                 }
                 _ => return Err(Obstacle::PlusReturns),
             }

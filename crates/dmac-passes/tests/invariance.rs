@@ -77,7 +77,7 @@ fn renamed(program: &str) -> String {
         }
         match names.iter().position(|name| *name == word) {
             // The other way round in the alphabet, so that nothing can rest on the order of names.
-            Some(at) => out.push_str(&format!("z{}", names.len() - at)),
+            Some(at) => out += &format!("z{}", names.len() - at),
             None => out.push_str(&word),
         }
         word.clear();
@@ -190,7 +190,7 @@ proptest! {
             let masks = match (either, round) {
                 (true, _) => format!("mask {}", list.join(" or ")),
                 (false, 0) => format!("mask {}", list.join(" and ")),
-                (false, _) => list.iter().map(|mask| format!("mask {mask}\n")).collect(),
+                (false, _) => list.iter().map(|mask| format!("mask {mask}")).collect::<Vec<_>>().join("\n"),
             };
             spelt.push(format!("attention a(w: int = 9) {{ {inputs} {masks} }}"));
         }

@@ -57,9 +57,9 @@ pub fn trend(graph: &Graph, id: NodeId, var: Var) -> Trend {
     match graph.op(id) {
         // The position is the row's index plus a constant of the batch element.
         Op::Position { .. } | Op::Index(_) | Op::TileEdge { .. } => Trend::Rising,
-        Op::Unary(Unary::Neg) => of(0).turned(),
+        Op::Unary(Unary::Neg | Unary::Not) => of(0).turned(),
         Op::Unary(Unary::Relu) => of(0),
-        Op::Binary(Binary::Add | Binary::Min | Binary::Max) => of(0).and(of(1)),
+        Op::Binary(Binary::Add | Binary::Min | Binary::Max | Binary::And | Binary::Or) => of(0).and(of(1)),
         Op::Binary(Binary::Sub) => of(0).and(of(1).turned()),
         Op::Binary(Binary::Mul) => {
             let (factor, moving) = match (of(0), of(1)) {
@@ -92,8 +92,6 @@ pub fn trend(graph: &Graph, id: NodeId, var: Var) -> Trend {
             _ => Trend::Unknown,
         },
         Op::Compare(Compare::Le | Compare::Lt) if int(0) => of(0).turned().and(of(1)),
-        Op::Unary(Unary::Not) => of(0).turned(),
-        Op::Binary(Binary::And | Binary::Or) => of(0).and(of(1)),
         _ => Trend::Unknown,
     }
 }
