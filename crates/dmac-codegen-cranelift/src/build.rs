@@ -95,11 +95,10 @@ pub(crate) fn build(
         kernels.push(id);
     }
     let name = format!("{prefix}workspace_size");
-    let workspace_size =
-        builder.function(&name, Linkage::Export, &[WORD], Some(WORD), |e, _| e.workspace_size_body(&plans))?;
+    let workspace_size = builder
+        .function(&name, Linkage::Export, &[WORD], Some(WORD), |e, _| e.workspace_size_body(&plans))?;
     let name = format!("{prefix}check");
-    let check =
-        builder.function(&name, Linkage::Export, &[WORD], Some(types::I32), |e, _| e.check_body())?;
+    let check = builder.function(&name, Linkage::Export, &[WORD], Some(types::I32), |e, _| e.check_body())?;
     let name = format!("{prefix}prepare");
     let prepare = builder.function(&name, Linkage::Export, &[WORD; 2], None, |e, params| {
         e.prepare_body(params[1], &plans);

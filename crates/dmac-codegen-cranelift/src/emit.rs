@@ -255,17 +255,12 @@ impl<'p, 'a, 'f> Emitter<'p, 'a, 'f> {
         self.b.ins().load(WORD, ACCESS, base, 8 * slot as i32)
     }
 
-    /// Eight bytes on the stack, for one element that a micro-kernel reads or writes.
+    /// 32 bytes on the stack, for an element or four lanes that a micro-kernel reads or writes.
     pub(crate) fn small(&mut self) -> Value {
-        let slot = match self.small {
-            Some(slot) => slot,
-            None => {
-                let data = StackSlotData::new(StackSlotKind::ExplicitSlot, 32, 4);
-                let slot = self.b.create_sized_stack_slot(data);
-                self.small = Some(slot);
-                slot
-            }
-        };
+        let b = &mut self.b;
+        let slot = *self.small.get_or_insert_with(|| {
+            b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, 32, 4))
+        });
         self.b.ins().stack_addr(WORD, slot, 0)
     }
 

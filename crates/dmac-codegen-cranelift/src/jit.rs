@@ -2,7 +2,10 @@
 //!
 //! Input → output: a [`Program`] → a [`JitProgram`] that owns the machine code and frees it.
 
-#![allow(unsafe_code, reason = "machine code is called through pointers; each call states what makes it sound")]
+#![allow(
+    unsafe_code,
+    reason = "machine code is called through pointers; each call states what makes it sound"
+)]
 
 use crate::CompileError;
 use crate::build::{Built, Texts, build, flags};
@@ -45,7 +48,10 @@ impl Drop for JitProgram {
 
 impl std::fmt::Debug for JitProgram {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("JitProgram").field("layout", &self.layout).field("kernels", &self.kernels.len()).finish()
+        f.debug_struct("JitProgram")
+            .field("layout", &self.layout)
+            .field("kernels", &self.kernels.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -118,7 +118,7 @@ impl Emitter<'_, '_, '_> {
         for (index, tensor) in self.program.tensors.iter().enumerate() {
             let place = self.layout.places[index];
             match tensor.role {
-                Role::Input(_) | Role::Output(_) => continue,
+                Role::Input(_) | Role::Output(_) => {}
                 Role::KeyLengths => {
                     let slot = self.layout.given[index].expect("codegen: key lengths have an argument");
                     let given = self.slot(Table::Args, slot);

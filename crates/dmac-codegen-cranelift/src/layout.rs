@@ -94,7 +94,9 @@ impl Layout {
             };
             let from_caller = (tensor.role != Role::Workspace).then(|| take(&mut args));
             places.push(match tensor.role {
-                Role::KeyLengths | Role::Workspace => Place { table: Table::Frame, pointer: take(&mut frame) },
+                Role::KeyLengths | Role::Workspace => {
+                    Place { table: Table::Frame, pointer: take(&mut frame) }
+                }
                 Role::Input(_) | Role::Output(_) => {
                     Place { table: Table::Args, pointer: from_caller.unwrap_or_default() }
                 }

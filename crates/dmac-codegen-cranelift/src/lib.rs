@@ -13,12 +13,16 @@ pub mod layout;
 mod build;
 mod emit;
 mod error;
+mod header;
 mod jit;
 mod launch;
-
+mod object;
 mod plan;
 mod rows;
+mod target;
 
 pub use error::CompileError;
+pub use header::{c_header, manifest};
 pub use jit::{JitProgram, KernelFunction, compile_jit};
-
+pub use object::{CodeText, code_text, compile_object};
+pub use target::Machine;

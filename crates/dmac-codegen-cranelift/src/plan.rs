@@ -263,7 +263,8 @@ impl KernelPlan {
                 pack = pack.max(panel_stage);
             }
             let view = uses.view(program, id);
-            let rows = !view && !(panels && !uses.left.contains(&id) && !uses.right.contains(&id));
+            let in_place = !panels || uses.left.contains(&id) || uses.right.contains(&id);
+            let rows = !view && in_place;
             tiles.push(TilePlan {
                 rows: rows.then(|| take(stage * tile.stages)),
                 stride,
@@ -368,6 +369,9 @@ fn check_rings(program: &Program, kernel: &Kernel) -> Result<(), CompileError> {
         });
     }
     wrong.map_or(Ok(()), |tile| {
-        Err(CompileError::unsupported(kernel, format!("the ring `{tile}` is filled by what is no copy of rows")))
+        Err(CompileError::unsupported(
+            kernel,
+            format!("the ring `{tile}` is filled by what is no copy of rows"),
+        ))
     })
 }

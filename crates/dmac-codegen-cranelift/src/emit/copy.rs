@@ -175,7 +175,7 @@ impl Emitter<'_, '_, '_> {
             let plan = e.plan().tile(tile);
             let bytes = (plan.stage * e.kernel().tile(tile).stages) as i64;
             let value = e.scalar(value);
-            let value = e.to_held(tile, value);
+            let value = e.held_as(tile, value);
             let vector = match e.held(tile) {
                 Element::Bool => e.b.ins().splat(types::I8X16, value),
                 Element::I32 => {
@@ -219,7 +219,14 @@ impl Emitter<'_, '_, '_> {
     }
 
     /// Adds a tile to a tensor of f32, one element at a time and atomically: grid points may share elements.
-    pub(crate) fn reduce_add(&mut self, tensor: TensorId, index: &[Expr], src: TileId, rows: &Expr, cols: &Expr) {
+    pub(crate) fn reduce_add(
+        &mut self,
+        tensor: TensorId,
+        index: &[Expr],
+        src: TileId,
+        rows: &Expr,
+        cols: &Expr,
+    ) {
         self.fresh(|e| {
             let (row_count, col_count) = (e.scalar(rows), e.scalar(cols));
             e.each_element(row_count, col_count, |e, row, col| {

@@ -60,10 +60,10 @@ impl Emitter<'_, '_, '_> {
         self.point = Point { along, ..Point::default() };
         let mut stages = Vec::new();
         self.stages(body, &Expr::Bool(true), &mut stages);
-        for index in 0..stages.len() {
+        for (index, stage) in stages.iter().enumerate() {
             let (start, bytes) = self.plan().strips;
             let buffer = self.scratch_at(start + index * bytes, None, 0);
-            self.strips.push((stages[index].whole.clone(), buffer));
+            self.strips.push((stage.whole.clone(), buffer));
         }
         self.hoist(body, true, &mut |_, x| crate::rows::uniform(x), false);
         let zero = self.int(0);

@@ -35,9 +35,9 @@ impl Emitter<'_, '_, '_> {
     /// The address of the first element of a stage.
     fn tile_stage(&mut self, tile: TileId, stage: Option<&Expr>) -> Value {
         let plan = self.plan().tile(tile);
-        let start = plan.rows.unwrap_or_else(|| {
-            panic!("codegen: tile {} is not held as rows", self.kernel().tile(tile).name)
-        });
+        let start = plan
+            .rows
+            .unwrap_or_else(|| panic!("codegen: tile {} is not held as rows", self.kernel().tile(tile).name));
         let bytes = plan.stage as i64;
         self.scratch_at(start, stage, bytes)
     }
@@ -97,22 +97,22 @@ impl Emitter<'_, '_, '_> {
     /// One element of a tile as a scalar.
     pub(crate) fn load_tile(&mut self, tile: TileId, address: Value) -> Value {
         let value = self.load_element(self.held(tile), address);
-        self.from_held(tile, value)
+        self.meant(tile, value)
     }
 
     /// One scalar to a tile, in the form that the tile is held in.
     pub(crate) fn store_tile(&mut self, tile: TileId, value: Value, address: Value) {
-        let value = self.to_held(tile, value);
+        let value = self.held_as(tile, value);
         self.store_element(self.held(tile), value, address);
     }
 
     /// What the program means by a value that a tile holds; a scalar or four lanes.
-    pub(crate) fn from_held(&mut self, tile: TileId, value: Value) -> Value {
+    pub(crate) fn meant(&mut self, tile: TileId, value: Value) -> Value {
         if self.plan().tile(tile).log2 { self.times(value, std::f32::consts::LN_2) } else { value }
     }
 
     /// What a tile holds for a value of the program; a scalar or four lanes.
-    pub(crate) fn to_held(&mut self, tile: TileId, value: Value) -> Value {
+    pub(crate) fn held_as(&mut self, tile: TileId, value: Value) -> Value {
         if self.plan().tile(tile).log2 {
             return self.times(value, std::f32::consts::LOG2_E);
         }
@@ -151,7 +151,7 @@ impl Emitter<'_, '_, '_> {
 
     /// Four lanes to consecutive elements of a tile, in the form that it is held in.
     pub(crate) fn store_lanes(&mut self, tile: TileId, value: Value, address: Value) {
-        let value = self.to_held(tile, value);
+        let value = self.held_as(tile, value);
         if self.held(tile) == Element::Bool {
             let halves = self.b.ins().snarrow(value, value);
             let bytes = self.b.ins().snarrow(halves, halves);

@@ -72,7 +72,7 @@ impl Emitter<'_, '_, '_> {
         self.count_by(zero, whole, LANES, |e, col| {
             let address = e.tile_address(src, row, col);
             let value = e.load_lanes(e.held(src), address);
-            let value = e.from_held(src, value);
+            let value = e.meant(src, value);
             let old = e.b.use_var(total);
             let new = e.binary(combine, ty, old, value);
             e.b.def_var(total, new);

@@ -20,13 +20,9 @@ pub(crate) fn strip(op: Unary) -> Option<Micro> {
         Unary::Sigmoid => Micro::sigmoid,
         Unary::Softplus => Micro::softplus,
         Unary::LogSigmoid => Micro::logsigmoid,
-        Unary::Neg
-        | Unary::Not
-        | Unary::Abs
-        | Unary::Sqrt
-        | Unary::Rsqrt
-        | Unary::Relu
-        | Unary::Floor => return None,
+        Unary::Neg | Unary::Not | Unary::Abs | Unary::Sqrt | Unary::Rsqrt | Unary::Relu | Unary::Floor => {
+            return None;
+        }
     })
 }
 
@@ -63,7 +59,7 @@ impl Emitter<'_, '_, '_> {
     }
 
     fn compute(&mut self, expr: &Expr) -> Value {
-        if let Some(value) = self.from_strip(expr) {
+        if let Some(value) = self.strip_value(expr) {
             return value;
         }
         match expr {
@@ -152,27 +148,25 @@ impl Emitter<'_, '_, '_> {
             Expr::Reduce { op, var, lo, hi, body } => {
                 let (lo, hi) = (self.scalar(lo), self.scalar(hi));
                 let ty = self.ty(body);
-                self.reduce(*op, ty, *var, lo, hi, false, |e| e.scalar(body))
+                self.reduce(*op, ty, *var, (lo, hi), false, |e| e.scalar(body))
             }
         }
     }
 
-    /// A reduction of `body`, of scalars or of four lanes.
+    /// A reduction of `body` over `range`, of scalars or of four lanes.
     pub(crate) fn reduce(
         &mut self,
         op: Reduction,
         ty: ScalarType,
         var: VarId,
-        lo: Value,
-        hi: Value,
+        (lo, hi): (Value, Value),
         lanes: bool,
         body: impl FnOnce(&mut Self) -> Value,
     ) -> Value {
         let machine = if lanes { super::vector_type(ty) } else { scalar_type(ty) };
         let start = match (op, ty) {
-            (Reduction::Any, _) => 0,
+            (Reduction::Any | Reduction::Sum | Reduction::Mean, _) => 0,
             (Reduction::All, _) => -1,
-            (Reduction::Sum | Reduction::Mean, _) => 0,
             (Reduction::Max, ScalarType::F32) => f32::NEG_INFINITY.to_bits() as i32 as i64,
             (Reduction::Min, ScalarType::F32) => f32::INFINITY.to_bits() as i32 as i64,
             (Reduction::Max, _) if lanes => i64::from(i32::MIN),
@@ -231,8 +225,7 @@ impl Emitter<'_, '_, '_> {
                 self.binary(Binary::Max, ty, x, zero)
             }
             (Unary::Relu, _) => {
-                let zero =
-                    if machine.is_vector() { self.lanes_int(machine, 0) } else { self.int(0) };
+                let zero = if machine.is_vector() { self.lanes_int(machine, 0) } else { self.int(0) };
                 self.b.ins().smax(x, zero)
             }
             (Unary::Sqrt, _) => self.b.ins().sqrt(x),
@@ -243,12 +236,7 @@ impl Emitter<'_, '_, '_> {
             }
             (Unary::Floor, _) => self.b.ins().floor(x),
             (
-                Unary::Exp
-                | Unary::Log
-                | Unary::Tanh
-                | Unary::Sigmoid
-                | Unary::Softplus
-                | Unary::LogSigmoid,
+                Unary::Exp | Unary::Log | Unary::Tanh | Unary::Sigmoid | Unary::Softplus | Unary::LogSigmoid,
                 _,
             ) => {
                 let micro = strip(op).expect("codegen: an elementary function has a strip");
@@ -377,7 +365,7 @@ impl Emitter<'_, '_, '_> {
     }
 
     /// Where an elementary function's values are in a buffer, the one of the current element.
-    fn from_strip(&mut self, expr: &Expr) -> Option<Value> {
+    fn strip_value(&mut self, expr: &Expr) -> Option<Value> {
         let buffer = self.strip_buffer(expr)?;
         let at = match self.point.along {
             Along::Cols => self.point.col,
@@ -474,8 +462,13 @@ impl Emitter<'_, '_, '_> {
         let decl = self.kernel().tile(tile);
         let Point { row, col, .. } = self.point;
         let zero = self.int(0);
-        let row = if decl.rows == 1 { zero } else { row.expect("codegen: a row outside an elementwise statement") };
-        let col = if decl.cols == 1 { zero } else { col.expect("codegen: a column outside an elementwise statement") };
+        let row =
+            if decl.rows == 1 { zero } else { row.expect("codegen: a row outside an elementwise statement") };
+        let col = if decl.cols == 1 {
+            zero
+        } else {
+            col.expect("codegen: a column outside an elementwise statement")
+        };
         self.tile_address(tile, row, col)
     }
 }

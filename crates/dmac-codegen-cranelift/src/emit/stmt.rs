@@ -90,7 +90,9 @@ impl<'p> Emitter<'p, '_, '_> {
                 let value = self.fresh(|e| e.scalar(value));
                 self.set(*var, value);
             }
-            Stmt::Copy { dst, tensor, index, rows, cols, arrive: _ } => self.copy(dst, *tensor, index, rows, cols),
+            Stmt::Copy { dst, tensor, index, rows, cols, arrive: _ } => {
+                self.copy(dst, *tensor, index, rows, cols);
+            }
             Stmt::Store { tensor, index, src, rows, cols } => self.store(*tensor, index, *src, rows, cols),
             Stmt::ReduceAdd { tensor, index, src, rows, cols } => {
                 self.reduce_add(*tensor, index, *src, rows, cols);
@@ -110,8 +112,7 @@ impl<'p> Emitter<'p, '_, '_> {
                 self.row_reduce(*dst, *src, *op, rows, cols, *accumulate);
             }
             Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, rows, cols } => {
-                let tiles =
-                    Softmax { scores: *scores, row_max: *row_max, row_sum: *row_sum, acc: acc.0 };
+                let tiles = Softmax { scores: *scores, row_max: *row_max, row_sum: *row_sum, acc: acc.0 };
                 self.online_softmax(tiles, &acc.1, rows, cols);
             }
             Stmt::HeapClear { heap, row } => self.heap_clear(*heap, row),

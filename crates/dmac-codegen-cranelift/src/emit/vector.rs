@@ -154,7 +154,7 @@ impl Emitter<'_, '_, '_> {
                 }
                 let ty = self.ty(body);
                 let (lo, hi) = (self.scalar_within(lo, guard), self.scalar_within(hi, guard));
-                self.reduce(*op, ty, *var, lo, hi, true, |e| e.vector(body, guard))
+                self.reduce(*op, ty, *var, (lo, hi), true, |e| e.vector(body, guard))
             }
             Expr::Int(_) | Expr::Float(_) | Expr::Bool(_) | Expr::Size(_) | Expr::Param(_) | Expr::Var(_) => {
                 self.spread(expr, guard)
@@ -314,7 +314,7 @@ impl Emitter<'_, '_, '_> {
             let lanes = std::array::from_fn(|lane| self.add_const(address, lane as i64 * step));
             self.collect(element, lanes, None)
         };
-        self.from_held(tile, value)
+        self.meant(tile, value)
     }
 
     fn at_lanes(&mut self, tile: TileId, row: &Expr, col: &Expr, guard: Option<Value>) -> Value {
@@ -330,7 +330,7 @@ impl Emitter<'_, '_, '_> {
             self.b.ins().iadd(base, within)
         });
         let value = self.collect(self.held(tile), lanes, guard);
-        self.from_held(tile, value)
+        self.meant(tile, value)
     }
 
     /// The lanes of an int expression as addresses are computed with.
@@ -406,7 +406,12 @@ impl Emitter<'_, '_, '_> {
     }
 
     /// Four elements from four addresses; those of lanes outside `guard` are not followed.
-    fn collect(&mut self, element: Element, addresses: [Value; LANES as usize], guard: Option<Value>) -> Value {
+    fn collect(
+        &mut self,
+        element: Element,
+        addresses: [Value; LANES as usize],
+        guard: Option<Value>,
+    ) -> Value {
         let safe = guard.map(|_| self.small());
         let ty = if element == Element::F32 { types::F32X4 } else { types::I32X4 };
         let mut result =

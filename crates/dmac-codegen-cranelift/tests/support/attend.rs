@@ -28,6 +28,7 @@ pub fn causal(storage: Storage, d: usize, e: usize, q_tile: usize, kv_tile: usiz
         tensors: Vec::new(),
         requires: Vec::new(),
         kernels: Vec::new(),
+        selections: Vec::new(),
     };
     let real = Element::from(storage);
     let mut tensor = |name: &str, role, element, dims: Vec<Expr>| {
@@ -42,8 +43,7 @@ pub fn causal(storage: Storage, d: usize, e: usize, q_tile: usize, kv_tile: usiz
 
     let mut kernel = Kernel::new("attend");
     let var = |kernel: &mut Kernel, name: &str| kernel.add_var(name, ScalarType::Int);
-    let (q_block, head, batch) =
-        (var(&mut kernel, "q_block"), var(&mut kernel, "h"), var(&mut kernel, "b"));
+    let (q_block, head, batch) = (var(&mut kernel, "q_block"), var(&mut kernel, "h"), var(&mut kernel, "b"));
     let (j0, rows, keys, length, first) = (
         var(&mut kernel, "j0"),
         var(&mut kernel, "rows"),

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "tests call compiled code")]
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::cast_ptr_alignment, reason = "the workspace is aligned by hand")]
 
 pub mod attend;
 
