@@ -1,5 +1,7 @@
 //! Executes and sanitizes PTX text without a GPU.
 
+pub mod command;
+pub mod conformance;
 mod decode;
 mod finding;
 mod flow;

@@ -3,7 +3,17 @@
 
 #[path = "interp/attention.rs"]
 mod attention;
+#[path = "interp/command.rs"]
+mod command;
+#[path = "interp/conformance.rs"]
+mod conformance;
+#[path = "interp/findings.rs"]
+mod findings;
 #[path = "interp/launches.rs"]
 mod launches;
+#[path = "interp/mutation.rs"]
+mod mutation;
+#[path = "interp/parser.rs"]
+mod parser;
 #[path = "interp/samples.rs"]
 mod samples;

@@ -14,6 +14,8 @@ use std::collections::VecDeque;
 /// Up to 16 bytes into shared memory: bytes `lo..hi` come from `src` on, the rest is fill.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chunk {
+    /// The access that the shadow shall name.
+    pub op: AccessId,
     pub dst: u32,
     pub len: u8,
     pub lo: u8,
@@ -54,11 +56,11 @@ pub(super) struct Store {
 #[derive(Clone, Debug)]
 pub(crate) enum Pending {
     Load(Box<Load>),
-    /// `cp.async.mbarrier.arrive`: arrivals once the operations are complete.
+    /// `cp.async.mbarrier.arrive`: each lane arrives at its mbarrier once its copies are complete.
     Arrive {
         at: At,
-        ops: Vec<AccessId>,
-        bars: Vec<u32>,
+        ops: Vec<LaneCopies>,
+        bars: Vec<(u32, u32)>,
     },
     StoreRead(Box<Store>),
     /// Bytes on their way to global memory.
@@ -79,12 +81,30 @@ impl Pending {
     }
 }
 
+/// A `cp.async` of several lanes: each lane's copy is an access of its own, numbered from `first` in lane order, since
+/// each completes with its own lane's arrival.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LaneCopies {
+    first: AccessId,
+    lanes: u32,
+}
+
+impl LaneCopies {
+    fn of(self, lane: u32) -> Option<AccessId> {
+        (self.lanes >> lane & 1 != 0).then(|| self.first + (self.lanes & ((1 << lane) - 1)).count_ones())
+    }
+
+    fn all(self) -> impl Iterator<Item = AccessId> {
+        self.first..self.first + self.lanes.count_ones()
+    }
+}
+
 /// Copies that a warp has issued and not waited for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CopyState {
     /// `cp.async` operations since the last commit, and the committed groups.
-    open: Vec<AccessId>,
-    groups: VecDeque<Vec<AccessId>>,
+    open: Vec<LaneCopies>,
+    groups: VecDeque<Vec<LaneCopies>>,
     /// Bulk stores with the lane that issued them.
     pub bulk_open: Vec<(AccessId, u32)>,
     pub bulk_groups: VecDeque<Vec<(AccessId, u32)>>,
@@ -131,18 +151,17 @@ impl Unit<'_> {
     pub(super) fn land(&mut self, p: Pending) {
         match p {
             Pending::Load(load) => self.land_load(&load),
-            Pending::Arrive { at, ops, bars } => {
-                for &op in &ops {
-                    self.land_op(op);
+            Pending::Arrive { at, ops, mut bars } => {
+                for op in &ops {
+                    self.land_op(op.first);
                 }
-                let mut distinct = bars.clone();
-                distinct.dedup();
-                for &bar in &distinct {
-                    for &op in &ops {
+                for i in (1..bars.len()).rev() {
+                    bars.swap(i, self.rng.below(i + 1));
+                }
+                for (lane, bar) in bars {
+                    for op in ops.iter().filter_map(|o| o.of(lane)) {
                         self.mbar_completes(op, bar);
                     }
-                }
-                for bar in bars {
                     self.mbar_arrive(at, bar, 1, None);
                 }
             }
@@ -213,12 +232,8 @@ impl Unit<'_> {
             let know = &self.warps[load.at.w].know;
             let mut found = None;
             for c in &load.chunks {
-                let hit = shadow.write(
-                    &self.history,
-                    load.op,
-                    (&know.clock, &know.proxy),
-                    (c.dst, u32::from(c.len)),
-                );
+                let hit =
+                    shadow.write(&self.history, c.op, (&know.clock, &know.proxy), (c.dst, u32::from(c.len)));
                 found = found.or(hit);
             }
             if let Some((conflict, address)) = found {
@@ -238,9 +253,11 @@ impl Unit<'_> {
                 let to = self.lanes(at, dst);
                 let from = self.lanes(at, src);
                 let flags = Flags { asynchronous: true, ..Flags::default() };
-                let id = self.access(at, flags);
                 let mut chunks = Vec::with_capacity(32);
+                let mut first = 0;
                 for ((lane, d), (_, s)) in to.into_iter().zip(from) {
+                    let id = self.access(at, flags);
+                    first = if first == 0 { id } else { first };
                     let mut n = sizes.map_or(bytes, |v| v[lane as usize]);
                     if ignored >> lane & 1 != 0 {
                         n = 0;
@@ -270,6 +287,7 @@ impl Unit<'_> {
                         n = 0;
                     }
                     chunks.push(Chunk {
+                        op: id,
                         dst: d,
                         len: bytes as u8,
                         lo: 0,
@@ -278,8 +296,17 @@ impl Unit<'_> {
                     });
                 }
                 let lane = at.mask.trailing_zeros();
-                self.copies[at.w].open.push(id);
-                self.issue_load(Load { op: id, at, lane, cta, chunks, fill: [0; 16], bar: None, bytes: 0 });
+                self.copies[at.w].open.push(LaneCopies { first, lanes: at.mask });
+                self.issue_load(Load {
+                    op: first,
+                    at,
+                    lane,
+                    cta,
+                    chunks,
+                    fill: [0; 16],
+                    bar: None,
+                    bytes: 0,
+                });
             }
             Op::CpAsyncCommit => {
                 let s = &mut self.copies[at.w];
@@ -293,15 +320,17 @@ impl Unit<'_> {
                     s.groups.push_back(group);
                 }
                 while self.copies[at.w].groups.len() > pending as usize {
-                    for op in self.copies[at.w].groups.pop_front().unwrap_or_default() {
-                        self.land_op(op);
-                        self.history.complete(op, at.w as u32, self.warps[at.w].now);
+                    for copies in self.copies[at.w].groups.pop_front().unwrap_or_default() {
+                        self.land_op(copies.first);
+                        for op in copies.all() {
+                            self.history.complete(op, at.w as u32, self.warps[at.w].now);
+                        }
                     }
                 }
             }
             Op::CpAsyncMbarArrive { a, noinc } => {
                 let s = &self.copies[at.w];
-                let ops: Vec<AccessId> = s.groups.iter().flatten().chain(&s.open).copied().collect();
+                let ops: Vec<LaneCopies> = s.groups.iter().flatten().chain(&s.open).copied().collect();
                 let cta = self.warps[at.w].cta;
                 let mut bars = Vec::new();
                 for (lane, address) in self.lanes(at, a) {
@@ -313,7 +342,7 @@ impl Unit<'_> {
                         if !noinc {
                             self.mbar_expect_arrival(bar);
                         }
-                        bars.push(bar);
+                        bars.push((lane, bar));
                     }
                 }
                 // What a later arrive waits for includes these, but they need not be named twice.
@@ -372,18 +401,21 @@ impl Unit<'_> {
     }
 
     /// Numbers of accesses that are still needed.
+    ///
+    /// Lane copies come first and whole, since compaction keeps the order of this list and their numbers must stay
+    /// consecutive.
     pub(super) fn live_accesses(&self) -> Vec<AccessId> {
         let mut all = Vec::new();
         for p in &self.pending {
-            all.push(p.op());
             if let Pending::Arrive { ops, .. } = p {
-                all.extend(ops);
+                all.extend(ops.iter().flat_map(|o| o.all()));
             }
         }
         for s in &self.copies {
-            all.extend(s.open.iter().chain(s.groups.iter().flatten()));
+            all.extend(s.open.iter().chain(s.groups.iter().flatten()).flat_map(|o| o.all()));
             all.extend(s.bulk_open.iter().chain(s.bulk_groups.iter().flatten()).map(|x| x.0));
         }
+        all.extend(self.pending.iter().map(Pending::op));
         all.extend(self.mbars.iter().map(|b| b.init));
         all.extend(self.ctas.iter().flat_map(|c| &c.loads).map(|x| x.0));
         all.extend(self.wgmma.iter().flat_map(super::wgmma::WgmmaState::accesses));
@@ -395,14 +427,17 @@ impl Unit<'_> {
         let new = |id: &mut AccessId| *id = kept[*id as usize];
         for p in &mut self.pending {
             match p {
-                Pending::Load(l) => new(&mut l.op),
+                Pending::Load(l) => {
+                    new(&mut l.op);
+                    l.chunks.iter_mut().for_each(|c| new(&mut c.op));
+                }
                 Pending::StoreRead(s) => new(&mut s.op),
-                Pending::Arrive { ops, .. } => ops.iter_mut().for_each(new),
+                Pending::Arrive { ops, .. } => ops.iter_mut().for_each(|o| new(&mut o.first)),
                 Pending::StoreWrite { .. } => {}
             }
         }
         for s in &mut self.copies {
-            s.open.iter_mut().chain(s.groups.iter_mut().flatten()).for_each(new);
+            s.open.iter_mut().chain(s.groups.iter_mut().flatten()).for_each(|o| new(&mut o.first));
             s.bulk_open.iter_mut().chain(s.bulk_groups.iter_mut().flatten()).for_each(|x| new(&mut x.0));
         }
         self.mbars.iter_mut().for_each(|b| new(&mut b.init));

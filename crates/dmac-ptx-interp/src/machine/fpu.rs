@@ -16,8 +16,8 @@ const NAN32: u32 = 0x7FFF_FFFF;
 fn finish32(x: f32, mode: FloatMode) -> u32 {
     let mut x = if mode.ftz { flush(x) } else { x };
     if mode.sat {
-        // NaN saturates to +0.
-        x = if x.is_nan() { 0.0 } else { x.clamp(0.0, 1.0) };
+        // NaN and -0 saturate to +0.
+        x = if x.is_nan() { 0.0 } else { x.clamp(0.0, 1.0) + 0.0 };
     }
     if x.is_nan() { NAN32 } else { x.to_bits() }
 }

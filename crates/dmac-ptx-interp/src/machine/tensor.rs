@@ -142,9 +142,20 @@ impl Unit<'_> {
         Some((cta, address, bar))
     }
 
-    fn queue_load(&mut self, at: At, lane: u32, cta: usize, chunks: Vec<Chunk>, fill: [u8; 16], bar: u32) {
+    fn queue_load(
+        &mut self,
+        at: At,
+        lane: u32,
+        cta: usize,
+        mut chunks: Vec<Chunk>,
+        fill: [u8; 16],
+        bar: u32,
+    ) {
         let bytes = chunks.iter().map(|c| i64::from(c.len)).sum();
         let id = self.access(at, BULK);
+        for c in &mut chunks {
+            c.op = id;
+        }
         self.remember_load(cta, id, at.pc);
         self.issue_load(Load { op: id, at, lane, cta, chunks, fill, bar: Some(bar), bytes });
     }
@@ -173,6 +184,7 @@ impl Unit<'_> {
             for q in (0..row_bytes as u32).step_by(16) {
                 let (lo, hi) = (row.lo.clamp(q, q + 16), row.hi.clamp(q, q + 16));
                 chunks.push(Chunk {
+                    op: 0,
                     dst: map.swizzle.apply(address + row.offset + q),
                     len: 16,
                     lo: (lo - q) as u8,
@@ -210,7 +222,7 @@ impl Unit<'_> {
         if !self.aligned(at, lane, s, 16) {
             return;
         }
-        let chunk = |i: u32, src: Source| Chunk { dst: address + i, len: 16, lo: 0, hi: 16, src };
+        let chunk = |i: u32, src: Source| Chunk { op: 0, dst: address + i, len: 16, lo: 0, hi: 16, src };
         let me = self.warps[at.w].cta;
         let chunks: Vec<Chunk> = if from == Space::Global {
             if !self.check_global(at, lane, (s, u64::from(n)), false, Flags::default(), false) {

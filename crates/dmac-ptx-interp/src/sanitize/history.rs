@@ -33,7 +33,8 @@ impl Access {
     /// Whether it happens before an access by `warp` that knows `clock`.
     fn before(&self, warp: u32, clock: &Clock) -> bool {
         if self.flags.asynchronous {
-            self.done.iter().flatten().any(|&(agent, at)| clock.get(agent) >= at)
+            // The own wait lies before in program order.
+            self.done.iter().flatten().any(|&(agent, at)| agent == warp || clock.get(agent) >= at)
         } else {
             self.warp == warp || clock.get(self.warp) >= self.clock
         }

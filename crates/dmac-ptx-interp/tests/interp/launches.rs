@@ -1,6 +1,6 @@
 //! Launches of the sample kernels on a [`Problem`], and their errors against its f64 reference.
 
-use crate::attention::{Problem, relative, worst};
+use crate::attention::{Backward, Forward, Problem, relative, worst};
 use dmac_ptx_interp::{
     Arg, Buffer, Finding, Launch, Memory, Module, Options, Stats, Swizzle, TensorElement, TensorMap,
 };
@@ -42,8 +42,7 @@ pub struct ForwardRun {
 }
 
 impl ForwardRun {
-    pub fn errors(&self, p: &Problem) -> ForwardErrors {
-        let want = p.forward();
+    pub fn errors_against(&self, want: &Forward) -> ForwardErrors {
         let out = self.memory.read::<bf16>(self.out).into_iter().map(bf16::to_f64);
         let lse = self.memory.read::<f32>(self.lse).into_iter().map(f64::from);
         ForwardErrors {
@@ -128,8 +127,7 @@ pub struct BackwardRun {
 
 impl BackwardRun {
     /// Relative errors of dQ, dK, dV.
-    pub fn errors(&self, p: &Problem) -> [f64; 3] {
-        let want = p.backward();
+    pub fn errors_against(&self, p: &Problem, want: &Backward) -> [f64; 3] {
         let rows = if p.d == 64 { 128 } else { 64 };
         let tiles = p.queries.div_ceil(rows);
         let raw = self.memory.read::<f32>(self.dq);
@@ -159,13 +157,14 @@ impl BackwardRun {
 pub fn backward_sm90(
     module: &Module,
     p: &Problem,
+    (forward, backward): (&Forward, &Backward),
     smem: u32,
     options: &Options,
 ) -> (BackwardRun, Result<Stats, Vec<Finding>>) {
     let mut memory = Memory::new();
     let rows = if p.d == 64 { 128 } else { 64 };
     let tiles = p.queries.div_ceil(rows);
-    let (lse, delta) = (p.forward().lse, p.backward().delta);
+    let (lse, delta) = (&forward.lse, &backward.delta);
     let padded = |x: &[f64], pad: f32, factor: f64| -> Vec<f32> {
         let one = |h: usize, i: usize| {
             let inside = i < p.queries && x[h * p.queries + i].is_finite();
@@ -173,8 +172,8 @@ pub fn backward_sm90(
         };
         (0..p.heads).flat_map(|h| (0..tiles * rows).map(move |i| (h, i))).map(|(h, i)| one(h, i)).collect()
     };
-    let lse = memory.alloc(&padded(&lse, f32::INFINITY, LOG2_E));
-    let delta = memory.alloc(&padded(&delta, 0.0, 1.0));
+    let lse = memory.alloc(&padded(lse, f32::INFINITY, LOG2_E));
+    let delta = memory.alloc(&padded(delta, 0.0, 1.0));
     let (q, k, v) = (memory.alloc(&p.q), memory.alloc(&p.k), memory.alloc(&p.v));
     let dout = memory.alloc(&p.dout);
     let dk = memory.alloc_uninit::<bf16>(p.k.len());
