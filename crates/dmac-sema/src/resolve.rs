@@ -71,9 +71,10 @@ pub(crate) fn resolve(
     resolver.params(attention, options);
     resolver.declare(&attention.body);
     resolver.inputs(&attention.body);
-    resolver.axes(&attention.body);
     resolver.declare_lets(&attention.body);
     resolver.declare_attentions(attention);
+    resolver.axes(&attention.body);
+    resolver.ranges(&attention.body);
     resolver.lets(&attention.body);
     resolver.attentions(attention);
     resolver.outputs(attention);
@@ -212,7 +213,10 @@ impl Resolver<'_> {
             let span = Some(input.name.span);
             self.program.inputs.push(hir::Input { name, span, elem, axes, range: None });
         }
-        // Ranges may mention any size, so they are read once all axes are known.
+    }
+
+    /// Reads the ranges of inputs: they may mention any size, so all axes are known before.
+    fn ranges(&mut self, body: &[Stmt]) {
         let mut ranges = Vec::new();
         for stmt in body {
             let StmtKind::Input(input) = &stmt.kind else { continue };

@@ -111,6 +111,7 @@ fn defaults_are_what_they_stand_for() {
     same(all, "mask j <= i");
     same("score = scale * sum(d: q[b, h, i, d] * k[b, g, j, d]) mask j <= i", "mask j <= i");
     same("scale = rsqrt(D) mask j <= i", "mask j <= i");
+    same("scale = y[h] mask j <= i", "score = score * sqrt(D) * y[h] mask j <= i");
     same("scale = 0.5 mask j <= i", "score = score * sqrt(D) / 2 mask j <= i");
     same("score = score + y[h] score = 2 * score mask j <= i", "score = 2 * (score + y[h]) mask j <= i");
     same("mask j <= i mask i - j < 3", "mask j <= i and i - j < 3");

@@ -50,6 +50,7 @@ fn names() {
     body("score = logistic(score)", &["E0203"], &["define it: `fn logistic(x) = ...`"]);
     body("score = relu6(score)", &["E0203"], &["did you mean `relu`?"]);
     check("attention a { axis p = j mask j <= i }", &["E0204"], &["a size is made of numbers"]);
+    body("scale = x[b, g, j]", &["E0204"], &["bound here: `b`, `h`, `g`, `i`"]);
     body("select top(n) of x[b, g, s]", &["E0204"], &["`select top(...) s of ...`"]);
     body("select top(j) of x[b, g, j]", &["E0204"], &["not bound"]);
     body("branch p { mask c <= i } output p", &["E0204"], &["bound here: `b`, `h`, `g`, `i`, `j`"]);
@@ -167,6 +168,12 @@ fn axes_and_sizes() {
         "attention a { input u: i32 axis p = u mask j <= i }",
         &["E0307"],
         &["not known before the kernel runs"],
+    );
+    check("attention a { axis p = z let z = 1 mask j <= i }", &["E0307"], &["`z` is not known before"]);
+    check(
+        "attention a { input u[j]: i32 in 0 .. out.lse[0] mask j <= i }",
+        &["E0307"],
+        &["`out.lse` is not known"],
     );
     check("attention a { axis p = blocks(j, H) mask j <= i }", &["E0308"], &["known at run time only"]);
     body("select top(-1) of x[b, g, j]", &["E0309"], &["cannot be negative"]);

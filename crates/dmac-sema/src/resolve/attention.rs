@@ -112,7 +112,7 @@ impl Resolver<'_> {
             let kind = match &stmt.kind {
                 StmtKind::Scale(value) => {
                     if !self.given_twice("scale", stmt.span, &mut scaled) {
-                        attention.scale = Some(self.expr(value, &mut Scope::new(Place::Scale)));
+                        attention.scale = Some(self.expr(value, &mut scope(Place::Scale, &[])));
                     }
                     continue;
                 }

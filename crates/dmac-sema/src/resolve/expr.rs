@@ -214,6 +214,10 @@ impl Resolver<'_> {
 
     /// A tensor without indices: fine for rank 0, and for results of attentions in `output`.
     fn bare(&mut self, tensor: Tensor, span: Span, scope: &Scope) -> ExprKind {
+        if scope.place == Place::Size {
+            self.not_a_size(tensor, span);
+            return ExprKind::Error;
+        }
         let axes = self.program.tensor_axes(tensor);
         if axes.is_empty() {
             return ExprKind::Read { tensor, indices: vec![] };
@@ -232,6 +236,16 @@ impl Resolver<'_> {
             .help(format!("write `{expected}`"));
         self.report(diagnostic);
         ExprKind::Error
+    }
+
+    /// Reports a tensor in a size.
+    fn not_a_size(&mut self, tensor: Tensor, span: Span) {
+        let name = self.program.tensor_name(tensor);
+        let diagnostic =
+            Diagnostic::error(Code::E0307, format!("`{name}` is not known before the kernel runs"))
+                .label(span, "a tensor in a size")
+                .help("a size is made of ints, parameters and sizes (`N`, `H`) with `+ - * div mod min max`");
+        self.report(diagnostic);
     }
 
     /// The index that `output` binds for an axis.
@@ -261,6 +275,10 @@ impl Resolver<'_> {
 
     fn read(&mut self, base: &ast::Expr, indices: &[ast::Expr], scope: &mut Scope) -> ExprKind {
         let tensor = self.tensor(base, scope);
+        if let Some(tensor) = tensor.filter(|_| scope.place == Place::Size) {
+            self.not_a_size(tensor, base.span);
+            return ExprKind::Error;
+        }
         let axes = tensor.map(|tensor| self.program.tensor_axes(tensor));
         let mut resolved = Vec::new();
         for (at, index) in indices.iter().enumerate() {
