@@ -1,10 +1,10 @@
 //! What a program runs on: tensors of a file or random ones, parameters, and sizes that follow from them.
 
-use crate::args::{Build, Dtype, Sizes};
+use crate::args::{Build, Sizes};
 use crate::terminal::Failure;
 use dmac::interp::{Data, Inputs};
 use dmac::runtime::TensorView;
-use dmac::{Compiled, Element, Options, Storage};
+use dmac::{Compiled, Element, Options, ParamValue, Storage};
 
 /// The options of a build; sizes that it leaves open come from `head` and `value`, the storage type from `stored`.
 pub fn options(
@@ -88,13 +88,18 @@ pub fn reference_storage(storage: Storage) -> dmac::interp::Storage {
     }
 }
 
-/// The command line's spelling of a storage type.
-pub fn dtype_of(dtype: Dtype) -> dmac::interp::Storage {
-    reference_storage(dtype.into())
+/// The values of parameters that are not given.
+pub fn default_params(compiled: &Compiled) -> Vec<ParamValue> {
+    compiled.graph.params.iter().map(|param| param.default).collect()
 }
 
-/// Random inputs of these sizes.
-pub fn random_inputs(compiled: &Compiled, sizes: &Sizes, seed: u64) -> Result<Inputs, Failure> {
+/// Random inputs of these sizes and parameters.
+pub fn random_inputs(
+    compiled: &Compiled,
+    sizes: &Sizes,
+    params: Vec<ParamValue>,
+    seed: u64,
+) -> Result<Inputs, Failure> {
     for name in sizes.0.keys() {
         if !compiled.graph.axes.iter().any(|axis| axis.name == *name) {
             let known: Vec<&str> = compiled.graph.axes.iter().map(|axis| axis.name.as_str()).collect();
@@ -105,6 +110,6 @@ pub fn random_inputs(compiled: &Compiled, sizes: &Sizes, seed: u64) -> Result<In
         }
     }
     let storage = reference_storage(compiled.program.storage);
-    dmac::interp::random_inputs(&compiled.graph, &sizes.0, storage, seed)
+    dmac::interp::random_inputs_with(&compiled.graph, &sizes.0, params, storage, seed)
         .map_err(|error| Failure::usage(error.to_string()))
 }

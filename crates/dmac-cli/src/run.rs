@@ -2,7 +2,7 @@
 
 use crate::args::{Device, RunArgs};
 use crate::files::read_program;
-use crate::inputs::{options_for, options_for_random, random_inputs, reference_inputs};
+use crate::inputs::{default_params, options_for, options_for_random, random_inputs, reference_inputs};
 use crate::tensors;
 use crate::terminal::{Exit, Failure, Terminal};
 use dmac::interp::{Inputs, Rows, evaluate};
@@ -26,7 +26,8 @@ pub fn run(args: &RunArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     } else {
         let sizes = args.source.random.clone().unwrap_or_default();
         let options = options_for_random(&args.build, &sizes)?;
-        let make = |compiled: &Compiled| random_inputs(compiled, &sizes, args.source.seed);
+        let make =
+            |compiled: &Compiled| random_inputs(compiled, &sizes, default_params(compiled), args.source.seed);
         match args.device {
             Device::Cpu => {
                 on_cpu(&source, &options, args, terminal, |compiled| make(compiled).map(Call::Inputs))?

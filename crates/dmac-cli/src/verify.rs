@@ -2,11 +2,12 @@
 
 use crate::args::{Dtype, Sizes, VerifyArgs, VerifyDevice};
 use crate::files::read_program;
-use crate::inputs::{dtype_of, random_inputs};
+use crate::inputs::random_inputs;
 use crate::terminal::{Exit, Failure, Terminal};
-use dmac::interp::{Inputs, Limit, Rows};
+use dmac::interp::{Limit, Rows};
 use dmac::source::SourceFile;
 use dmac::{Attention, Options, ParamValue, Verdict};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A spread of shapes: several tiles of queries and keys, ragged tails, grouped heads, fewer and more queries than keys.
@@ -43,6 +44,7 @@ pub fn run(args: &VerifyArgs, terminal: &Terminal) -> Result<Exit, Failure> {
                 bar.inc(1);
             }
         }
+        summary.check_binding(path);
         bar.suspend(|| terminal.data(&summary.line(path)))?;
         if summary.failed {
             exit = Exit::Mismatch;
@@ -72,11 +74,7 @@ fn verify_one(
         }
     };
     let compiled = attention.compiled();
-    let mut sizes = sizes.clone();
-    fill_axes(&mut sizes, compiled);
-    let mut inputs = random_inputs(compiled, &sizes, args.seed)?;
-    inputs.storage = dtype_of(dtype);
-    bind_params(&mut inputs, compiled, &sizes);
+    let inputs = random_inputs(compiled, sizes, binding_params(compiled, sizes), args.seed)?;
     let queries = sizes.0.get("M").or_else(|| sizes.0.get("N")).copied().unwrap_or(1) as usize;
     let rows = Rows::sample(queries, 64, args.rows, args.seed);
     match dmac::verify(&attention, &inputs, &rows) {
@@ -88,37 +86,21 @@ fn verify_one(
     }
 }
 
-/// Sizes for the axes of the program's own inputs that are not given: windows of a compression are as long as its axis says,
-/// others are small.
-fn fill_axes(sizes: &mut Sizes, compiled: &dmac::Compiled) {
-    use dmac::ir::{AxisKind, Size};
-    for axis in &compiled.graph.axes {
-        if axis.kind != AxisKind::Free || axis.size.is_some() || sizes.0.contains_key(&axis.name) {
-            continue;
-        }
-        let window = compiled.graph.axes.iter().find_map(|other| match &other.kind {
-            AxisKind::Windows { length: Size::Const(length), .. } => Some(*length),
-            _ => None,
-        });
-        let small = if axis.name.len() == 1 && window.is_some() && axis.name.eq_ignore_ascii_case("t") {
-            window
-        } else {
-            None
-        };
-        sizes.0.insert(axis.name.clone(), small.unwrap_or(4));
-    }
-}
-
 /// Int parameters that are not pinned are scaled to the shape, so that windows and selections keep some pairs and drop
-/// others.
-fn bind_params(inputs: &mut Inputs, compiled: &dmac::Compiled, sizes: &Sizes) {
+/// others: to a third of the keys, or of the blocks where the program selects those.
+fn binding_params(compiled: &dmac::Compiled, sizes: &Sizes) -> Vec<ParamValue> {
+    use dmac::ir::{AxisKind, Size};
     let keys = sizes.0.get("N").or_else(|| sizes.0.get("M")).copied().unwrap_or(1);
-    for (param, value) in compiled.graph.params.iter().zip(&mut inputs.params) {
-        if let ParamValue::Int(value) = value {
-            *value = (*value).min((keys / 3).max(1));
-        }
-        debug_assert!(!param.name.is_empty());
-    }
+    let blocks = compiled.graph.axes.iter().filter_map(|axis| match &axis.kind {
+        AxisKind::Blocks { length: Size::Const(length), .. } => Some(*length),
+        _ => None,
+    });
+    let places = keys / blocks.max().unwrap_or(1).max(1);
+    let scaled = |value| match value {
+        ParamValue::Int(value) => ParamValue::Int(value.min((places / 3).max(1))),
+        ParamValue::Float(value) => ParamValue::Float(value),
+    };
+    compiled.graph.params.iter().map(|param| scaled(param.default)).collect()
 }
 
 /// The worst of all verdicts on a program.
@@ -132,6 +114,8 @@ struct Summary {
     attended: u64,
     pairs: u64,
     complaint: Option<String>,
+    /// Of each mask term after the first (that keys exist) and each selection: candidates and kept ones, over all cases.
+    binding: BTreeMap<String, (u64, u64)>,
 }
 
 impl Summary {
@@ -147,6 +131,10 @@ impl Summary {
                 let text = format!("{} {:.1e} of {limit:.1e} ({dtype})", check.name, check.comparison.error);
                 self.worst = Some((check.comparison.error / limit, text));
             }
+        }
+        for (what, considered, kept) in &verdict.binding {
+            let sum = self.binding.entry(what.clone()).or_default();
+            *sum = (sum.0 + considered, sum.1 + kept);
         }
         for margin in &verdict.margins {
             self.margin = Some(self.margin.unwrap_or(0.0).max(margin.worst));
@@ -175,6 +163,16 @@ impl Summary {
             }
             let what = what.unwrap_or_default();
             self.complaint = Some(format!("{}: {dtype} {}: {what}", path.display(), shape.join(",")));
+        }
+    }
+
+    /// A term or selection that never drops or never keeps anything has not been tested.
+    fn check_binding(&mut self, path: &Path) {
+        let idle = self.binding.iter().find(|(_, (considered, kept))| considered == kept || *kept == 0);
+        if let (Some((what, (considered, kept))), false) = (idle, self.failed) {
+            let text = format!("{}: {what} never binds: it keeps {kept} of {considered}", path.display());
+            self.complaint = Some(text);
+            self.failed = true;
         }
     }
 

@@ -43,7 +43,7 @@ pub use compare::{Comparison, Element, Limit};
 pub use error::Error;
 pub use evaluate::{Arithmetic, Options, Output, Outputs, evaluate};
 pub use margin::{Margin, SelectionOracle};
-pub use random::random_inputs;
+pub use random::{random_inputs, random_inputs_with};
 pub use rows::Rows;
 pub use shape::{Shape, ShapeError};
 pub use skips::{TileStatistics, check_skips};

@@ -1,67 +1,138 @@
 //! Random inputs of a graph: what `--random` and the tests run on.
 //!
-//! Input → output: sizes of axes by name and a seed → [`Inputs`] of those sizes, the same on every machine. Floats are
-//! standard normal and rounded to the storage type. Ints with a declared range are uniform in it. Ints without one and
-//! with an axis of keys are ids of segments: non-decreasing along the keys. Other ints are small. Bools are fair.
+//! Input → output: sizes of axes by name, parameters and a seed → [`Inputs`] of those sizes, the same on every machine.
+//! Queries, keys and values are standard normal. Other `real` tensors are scaled as trained ones are: those without a batch
+//! axis are weights, by one over the square root of their longest axis; `f32` tensors are slopes and logits, by a tenth. So
+//! scores keep a size that f32 holds to the accuracy that results are compared with. Ints with a declared range are uniform
+//! in it. Ints without one and with an axis of keys are ids of segments: non-decreasing along the keys. Other ints are
+//! small. Bools are fair.
 
 use crate::rows::split_mix;
 use crate::shape::ShapeError;
 use crate::tensor::{Data, Inputs, Storage, Tensor};
-use dmac_ir::{AxisKind, Elem, Graph, Input};
+use dmac_ir::{AxisId, AxisKind, Elem, Graph, Input, ParamValue, Size};
 use std::collections::BTreeMap;
 
-/// Random inputs. `sizes` gives the axes that are not fixed by the graph, by name (`B`, `H`, `G`, `M`, `N`, a free axis);
-/// an axis that it does not name is 1, `G` is `H`, `M` and `N` are each other.
+/// The size of an axis of the program's own inputs that is not given, where no window says better.
+const SMALL: i64 = 4;
+
+/// Random inputs. `sizes` gives the axes that are not fixed by the graph, by name (`B`, `H`, `G`, `M`, `N`, a free axis). Of
+/// those that it does not give, `G` is `H`, `M` and `N` are each other, `B` and `H` are 1, and a free axis is as long as the
+/// program's windows, else 4. Parameters have their defaults.
+///
+/// # Errors
+/// A size that contradicts what the graph is compiled for.
 pub fn random_inputs(
     graph: &Graph,
     sizes: &BTreeMap<String, i64>,
     storage: Storage,
     seed: u64,
 ) -> Result<Inputs, ShapeError> {
-    let size = |name: &str| {
-        let other = match name {
-            "G" => "H",
-            "M" => "N",
-            "N" => "M",
-            _ => name,
-        };
-        sizes.get(name).or_else(|| sizes.get(other)).copied()
-    };
-    let mut axes = Vec::new();
-    for axis in &graph.axes {
-        let given = size(&axis.name);
-        match (axis.size, given) {
-            (Some(fixed), Some(found)) if fixed != found => {
-                return Err(ShapeError::Conflict {
-                    axis: axis.name.clone(),
-                    expected: fixed,
-                    reason: "the program is compiled for it".into(),
-                    tensor: "--random".into(),
-                    found,
-                });
-            }
-            (Some(fixed), _) => axes.push(fixed),
-            (None, given) => axes.push(given.unwrap_or(1)),
-        }
+    let params = graph.params.iter().map(|param| param.default).collect();
+    random_inputs_with(graph, sizes, params, storage, seed)
+}
+
+/// [`random_inputs`] with these parameters, on which sizes may depend.
+///
+/// # Errors
+/// As [`random_inputs`].
+pub fn random_inputs_with(
+    graph: &Graph,
+    sizes: &BTreeMap<String, i64>,
+    params: Vec<ParamValue>,
+    storage: Storage,
+    seed: u64,
+) -> Result<Inputs, ShapeError> {
+    let mut axes: Vec<i64> = Vec::new();
+    for at in 0..graph.axes.len() {
+        let size = axis_size(graph, AxisId(at as u32), sizes, &params, &axes)?;
+        axes.push(size);
     }
     let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
     let tensors = graph
         .inputs
         .iter()
-        .map(|input| {
+        .enumerate()
+        .map(|(at, input)| {
             let dims: Vec<usize> =
                 input.axes.iter().map(|axis| axes[axis.0 as usize].max(0) as usize).collect();
-            tensor(graph, input, dims, storage, &mut state)
+            let scale = scale(graph, at, input, &dims);
+            tensor(graph, input, dims, (storage, scale), &mut state)
         })
         .collect();
-    Ok(Inputs { storage, ..Inputs::new(graph, tensors) })
+    Ok(Inputs { storage, params, ..Inputs::new(graph, tensors) })
 }
 
-fn tensor(graph: &Graph, input: &Input, dims: Vec<usize>, storage: Storage, state: &mut u64) -> Tensor {
+/// The size of an axis; those before it are known.
+fn axis_size(
+    graph: &Graph,
+    id: AxisId,
+    sizes: &BTreeMap<String, i64>,
+    params: &[ParamValue],
+    known: &[i64],
+) -> Result<i64, ShapeError> {
+    let axis = graph.axis(id);
+    let eval = |size: &Size| {
+        let param = |id: dmac_ir::ParamId| match params[id.0 as usize] {
+            ParamValue::Int(value) => Some(value),
+            ParamValue::Float(_) => None,
+        };
+        size.eval(&param, &|axis| known.get(axis.0 as usize).copied()).unwrap_or(0).max(0)
+    };
+    let windows = graph.axes.iter().find_map(|axis| match &axis.kind {
+        AxisKind::Windows { length, .. } => Some(eval(length)),
+        _ => None,
+    });
+    let other = match axis.name.as_str() {
+        "G" => "H",
+        "M" => "N",
+        "N" => "M",
+        name => name,
+    };
+    let given = sizes.get(&axis.name).or_else(|| sizes.get(other)).copied();
+    Ok(match (axis.size, &axis.kind, given) {
+        (Some(fixed), _, Some(found)) if fixed != found => {
+            return Err(ShapeError::Conflict {
+                axis: axis.name.clone(),
+                expected: fixed,
+                reason: "the program is compiled for it".into(),
+                tensor: "--random".into(),
+                found,
+            });
+        }
+        (Some(fixed), ..) => fixed,
+        (None, AxisKind::Sized(size), _) => eval(size),
+        (None, _, Some(given)) => given,
+        (None, AxisKind::Free, None) => windows.unwrap_or(SMALL),
+        (None, _, None) => 1,
+    })
+}
+
+/// What standard normal numbers are multiplied by.
+fn scale(graph: &Graph, at: usize, input: &Input, dims: &[usize]) -> f32 {
+    let is_weight = !input.axes.iter().any(|&axis| graph.axis(axis).kind == AxisKind::Batch);
+    match input.elem {
+        Elem::F32 => 0.1,
+        Elem::Real if at >= 3 && is_weight => {
+            1.0 / (dims.iter().copied().max().unwrap_or(1).max(1) as f32).sqrt()
+        }
+        _ => 1.0,
+    }
+}
+
+fn tensor(
+    graph: &Graph,
+    input: &Input,
+    dims: Vec<usize>,
+    (storage, scale): (Storage, f32),
+    state: &mut u64,
+) -> Tensor {
     let count: usize = dims.iter().product();
     let data = match input.elem {
-        Elem::Real => Data::F32((0..count).map(|_| storage.round(f64::from(normal(state))) as f32).collect()),
-        Elem::F32 => Data::F32((0..count).map(|_| normal(state)).collect()),
+        Elem::Real => {
+            Data::F32((0..count).map(|_| storage.round(f64::from(scale * normal(state))) as f32).collect())
+        }
+        Elem::F32 => Data::F32((0..count).map(|_| scale * normal(state)).collect()),
         Elem::Bool => Data::Bool((0..count).map(|_| split_mix(state) & 1 == 1).collect()),
         Elem::I32 => Data::I32(match input.range {
             Some((lo, hi)) => (0..count).map(|_| uniform(state, lo, hi)).collect(),

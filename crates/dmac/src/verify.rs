@@ -27,6 +27,8 @@ pub struct Verdict {
     pub checks: Vec<Check>,
     /// The worst margin of each selection.
     pub margins: Vec<Margin>,
+    /// What each mask term after the first and each selection considered and kept.
+    pub binding: Vec<(String, u64, u64)>,
     /// Pairs attended in the rows that were compared.
     pub attended: u64,
     /// Pairs there are in these rows.
@@ -105,8 +107,19 @@ pub fn verify(attention: &Attention, inputs: &Inputs, rows: &Rows) -> Result<Ver
         checks.push(Check { name: output.name.clone(), comparison });
     }
     let margins = expected.selections.values().filter_map(|selection| selection.margin.clone()).collect();
+    let mut binding = Vec::new();
+    for attention in &expected.attentions {
+        for (at, term) in attention.terms.iter().enumerate().skip(1) {
+            let what = format!("mask term {at} of `{}`", attention.name);
+            binding.push((what, term.considered, term.kept));
+        }
+    }
+    for (at, selection) in expected.selections.values().enumerate() {
+        binding.push((format!("selection {at}"), selection.candidates, selection.chosen));
+    }
     Ok(Verdict {
         checks,
+        binding,
         margins,
         attended: expected.attentions.iter().map(|attention| attention.attended).sum(),
         pairs: expected.attentions.iter().map(|attention| attention.pairs).sum(),

@@ -30,10 +30,8 @@ impl Lowering<'_> {
         let (m, n) = (self.extent(attend.query), self.extent(attend.key));
         let tiles = m.clone().ceil_div(tile.clone());
         let slope = self.enters_in_order(enter, attend.key);
-        let capacity = match self.selected_count(end) {
-            Some(count) if slope.is_some() => n.clone().min(count.max(Expr::Int(0)) + tile.clone()),
-            _ => n.clone(),
-        };
+        let alive = slope.as_ref().and_then(|slope| self.alive_at_once(end, attend.key, slope));
+        let capacity = alive.map_or(n.clone(), |alive| n.clone().min(alive + tile.clone()));
         let mut dims: Vec<Expr> = rows.iter().map(|&var| self.extent(var)).collect();
         dims.push(tiles.clone());
         let counts = self.workspace("alive_count", Element::I32, dims.clone());
@@ -148,10 +146,19 @@ impl Lowering<'_> {
         AliveLists { keys, counts, rows }
     }
 
-    /// Where keys enter one a position, in order, `enter(key) = key + shift`: the shift.
+    /// Where keys enter one a position, in order, `enter(key) = key + shift` for those that ever do: the shift.
     fn enters_in_order(&self, enter: NodeId, key: Var) -> Option<Expr> {
         match self.graph.op(enter) {
             Op::Index(var) if *var == key => Some(Expr::Int(0)),
+            Op::If => {
+                let operands = self.graph.operands(enter);
+                let never = |id: NodeId| matches!(self.graph.op(id), Op::KeyLength { .. });
+                match (operands[1], operands[2]) {
+                    (x, y) if never(y) => self.enters_in_order(x, key),
+                    (x, y) if never(x) => self.enters_in_order(y, key),
+                    _ => None,
+                }
+            }
             Op::Binary(dmac_ir::Binary::Add) => {
                 let operands = self.graph.operands(enter);
                 let constant = |id: NodeId| match self.graph.op(id) {
@@ -170,16 +177,29 @@ impl Lowering<'_> {
         }
     }
 
-    /// How many keys the selection behind a lifetime keeps.
-    fn selected_count(&mut self, end: NodeId) -> Option<Expr> {
-        let lifetime = self
-            .graph
-            .reachable(&[end])
-            .into_iter()
-            .find(|&node| matches!(self.graph.op(node), Op::Lifetime { .. }))?;
-        let count = self.graph.operand(lifetime, 2);
-        let mut kernel = Kernel::new("");
-        Some(self.scalar(&mut kernel, count, &Env::default()))
+    /// How many keys are alive at one position, if they enter at `key + slope`: those that the selection behind a lifetime
+    /// keeps and, where each key stays for a number of positions in any case (`end = max(key + shift, ..)`), that number
+    /// more.
+    fn alive_at_once(&mut self, end: NodeId, key: Var, slope: &Expr) -> Option<Expr> {
+        let operands = self.graph.operands(end);
+        match self.graph.op(end) {
+            Op::Read if matches!(self.graph.op(operands[0]), Op::Lifetime { .. }) => {
+                let count = self.graph.operand(operands[0], 2);
+                let mut kernel = Kernel::new("");
+                Some(self.scalar(&mut kernel, count, &Env::default()).max(Expr::Int(0)))
+            }
+            Op::Binary(dmac_ir::Binary::Max) => {
+                let (x, y) = (operands[0], operands[1]);
+                let (stays, end) = match (self.enters_in_order(x, key), self.enters_in_order(y, key)) {
+                    (Some(shift), _) => (shift, y),
+                    (_, Some(shift)) => (shift, x),
+                    _ => return None,
+                };
+                let stays = (stays - slope.clone()).max(Expr::Int(0));
+                Some(self.alive_at_once(end, key, slope)? + stays)
+            }
+            _ => None,
+        }
     }
 
     /// The environment of a tile of rows and keys, for skip predicates.

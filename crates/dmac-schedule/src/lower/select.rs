@@ -2,7 +2,9 @@
 
 use super::element::Cx;
 use super::{Env, List, Lowering, Space};
-use crate::kernel::{Element, Expr, Heap, Kernel, ScalarType, Selection, Space as Memory, Stmt};
+use crate::kernel::{
+    Element, Expr, Heap, Kernel, MapReduction, ScalarType, Selection, Space as Memory, Stmt,
+};
 use dmac_ir::{AxisKind, NodeId, Op, Unary};
 
 impl Lowering<'_> {
@@ -33,8 +35,9 @@ impl Lowering<'_> {
         let enter = self.scalar(&mut cx.kernel, operands[1], &inside);
         let at =
             |key: Expr| -> Vec<Expr> { rows.iter().map(|var| env.vars[var].clone()).chain([key]).collect() };
-        let body = vec![
-            Stmt::StoreElem { tensor: end, index: at(Expr::Var(key)), value: length.clone() },
+        let plain = *self.graph.op(operands[1]) == Op::Index(over);
+        let enters = Expr::lt(enter.clone(), length.clone());
+        let push = vec![
             Stmt::HeapPush { heap, row: Expr::Int(0), score, index: Expr::Var(key), evicted },
             Stmt::If {
                 cond: Expr::compare(dmac_ir::Compare::Ge, Expr::Var(evicted), Expr::Int(0)),
@@ -42,6 +45,14 @@ impl Lowering<'_> {
                 otherwise: Vec::new(),
             },
         ];
+        let mut body =
+            vec![Stmt::StoreElem { tensor: end, index: at(Expr::Var(key)), value: length.clone() }];
+        // A key that never becomes a candidate takes nobody's place.
+        if plain {
+            body.extend(push);
+        } else {
+            body.push(Stmt::If { cond: enters, then: push, otherwise: Vec::new() });
+        }
         let absent = vec![Stmt::StoreElem { tensor: end, index: at(Expr::Var(key)), value: Expr::Int(0) }];
         let step = || Expr::Int(1);
         let out = vec![
@@ -96,14 +107,7 @@ impl Lowering<'_> {
         let left = (extent.clone() - Expr::Var(first)).min(Expr::Int(max as i64));
         let cols_count = cx.set(&mut body, "cols", ScalarType::Int, left);
         let cols = Space::range(select.over, Expr::Var(first), cols_count, max);
-        let mut value = self.element(&mut cx, &mut body, score, &env, &rows, &cols);
-        if let Some(forcing) = forcing {
-            // Forced candidates come before all others, whose scores stay finite.
-            let forced = self.element(&mut cx, &mut body, forcing, &env, &rows, &cols);
-            let others = value.clone().min(Expr::float(f32::MAX));
-            let is_nan = Expr::compare(dmac_ir::Compare::Ne, value.clone(), value.clone());
-            value = forced.then(Expr::float(f32::INFINITY), is_nan.then(value, others));
-        }
+        let value = self.element(&mut cx, &mut body, score, &env, &rows, &cols);
         let mut valid = self.element(&mut cx, &mut body, candidate, &env, &rows, &cols);
         if let Some(plus) = plus {
             let plus = self.element(&mut cx, &mut body, plus, &env, &rows, &cols);
@@ -113,10 +117,6 @@ impl Lowering<'_> {
             let dst = cx.tile(name, element, rows.max, cols.max, Memory::Register);
             (dst, Stmt::Map { dst, rows: rows.count.clone(), cols: cols.count.clone(), body: value })
         };
-        let (scores, stmt) = map(&mut cx, "scores", Element::F32, value);
-        body.push(stmt);
-        let (valid, stmt) = map(&mut cx, "valid", Element::Bool, valid);
-        body.push(stmt);
         let each_row = |stmts: Vec<Stmt>| Stmt::For {
             var: row,
             lo: Expr::Int(0),
@@ -124,34 +124,78 @@ impl Lowering<'_> {
             step: Expr::Int(1),
             body: stmts,
         };
-        body.push(each_row(vec![Stmt::HeapOffer {
+        let offer = |heap, scores, valid| Stmt::HeapOffer {
             heap,
             row: Expr::Var(row),
             scores,
             valid,
             first: Expr::Var(first),
             cols: cols.count.clone(),
-        }]));
+        };
         let at = env.rows(&rows);
         let index: Vec<Expr> = select
             .rows
             .iter()
             .map(|var| at.vars[var].replace(&|x| (*x == Expr::Row).then(|| Expr::Var(row))))
             .collect();
-        let out = vec![
-            each_row(vec![Stmt::HeapClear { heap, row: Expr::Var(row) }]),
-            Stmt::For { var: first, lo: Expr::Int(0), hi: extent, step: Expr::Int(max as i64), body },
-            each_row(vec![
-                Stmt::HeapStore {
-                    heap,
-                    row: Expr::Var(row),
-                    tensor: items,
-                    index: index.clone(),
-                    count: stored,
-                },
-                Stmt::StoreElem { tensor: counts, index, value: Expr::Var(stored) },
-            ]),
-        ];
+        let store = |heap| Stmt::HeapStore {
+            heap,
+            row: Expr::Var(row),
+            tensor: items,
+            index: index.clone(),
+            count: stored,
+        };
+        let clear = |heap| Stmt::HeapClear { heap, row: Expr::Var(row) };
+
+        let (mut start, mut finish) = (Vec::new(), vec![store(heap)]);
+        if let Some(forcing) = forcing {
+            // Forced candidates come before all others, whose scores are kept finite; where there are more of them than
+            // places, the best of them are taken.
+            let forced = self.element(&mut cx, &mut body, forcing, &env, &rows, &cols);
+            let own = cx.kernel.add_heap(Heap { name: "best_forced".into(), ..cx.kernel.heaps[0].clone() });
+            let total = cx.tile("forced_total", Element::F32, rows.max, 1, Memory::Register);
+            let both = Expr::and(valid.clone(), forced.clone());
+            let (own_scores, stmt) = map(&mut cx, "own_scores", Element::F32, value.clone());
+            body.push(stmt);
+            let (own_valid, stmt) = map(&mut cx, "forced", Element::Bool, both.clone());
+            body.push(stmt);
+            let flag = both.then(Expr::float(1.0), Expr::float(0.0));
+            let (flags, stmt) = map(&mut cx, "forced_flag", Element::F32, flag);
+            body.push(stmt);
+            body.push(Stmt::RowReduce {
+                dst: total,
+                src: flags,
+                op: MapReduction::Sum,
+                rows: rows.count.clone(),
+                cols: cols.count.clone(),
+                accumulate: true,
+            });
+            let is_nan = Expr::compare(dmac_ir::Compare::Ne, value.clone(), value.clone());
+            let others = is_nan.then(value.clone(), value.min(Expr::float(f32::MAX)));
+            let ranked = forced.then(Expr::float(f32::INFINITY), others);
+            let (scores, stmt) = map(&mut cx, "scores", Element::F32, ranked);
+            body.push(stmt);
+            let (valid, stmt) = map(&mut cx, "valid", Element::Bool, valid);
+            body.push(stmt);
+            body.push(each_row(vec![offer(own, own_scores, own_valid), offer(heap, scores, valid)]));
+            start.push(Stmt::Fill { tile: total, value: Expr::float(0.0) });
+            start.push(each_row(vec![clear(own)]));
+            let total = Expr::At { tile: total, row: Box::new(Expr::Var(row)), col: Box::new(Expr::Int(0)) };
+            let places = Expr::cast(ScalarType::F32, cx.kernel.heaps[0].capacity.clone());
+            let crowded = Expr::compare(dmac_ir::Compare::Gt, total, places);
+            finish = vec![Stmt::If { cond: crowded, then: vec![store(own)], otherwise: finish }];
+        } else {
+            let (scores, stmt) = map(&mut cx, "scores", Element::F32, value);
+            body.push(stmt);
+            let (valid, stmt) = map(&mut cx, "valid", Element::Bool, valid);
+            body.push(stmt);
+            body.push(each_row(vec![offer(heap, scores, valid)]));
+        }
+        start.push(each_row(vec![clear(heap)]));
+        finish.push(Stmt::StoreElem { tensor: counts, index: index.clone(), value: Expr::Var(stored) });
+        let mut out = start;
+        out.push(Stmt::For { var: first, lo: Expr::Int(0), hi: extent, step: Expr::Int(max as i64), body });
+        out.push(each_row(finish));
         self.finish(cx.close(out));
     }
 
