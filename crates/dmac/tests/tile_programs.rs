@@ -1,6 +1,6 @@
 //! Every program of the library: its tile program, interpreted, agrees with what its graph means.
 
-use dmac::{Attention, Options, SourceFile, Storage, compile};
+use dmac::{Attention, Options, Schedule, SourceFile, Storage, compile};
 use dmac_interp::{Data, Inputs, evaluate, kernel, random_inputs_with};
 use dmac_ir::ParamValue;
 use std::collections::BTreeMap;
@@ -115,6 +115,44 @@ fn run(name: &str, case: usize, native: &Attention, inputs: &Inputs) {
     let verdict = dmac::verify(native, inputs, &dmac_interp::Rows::All)
         .unwrap_or_else(|error| panic!("{name}, case {case}: {error}"));
     assert!(verdict.passes(), "{name}, case {case}, lengths {:?}: {verdict:?}", inputs.kv_len);
+}
+
+/// The schedule never changes the meaning: tiles of odd sizes give the same results.
+#[test]
+fn any_schedule_means_the_same() {
+    let schedules = [(1, 1, 1, 1, 1), (3, 5, 7, 2, 2), (64, 16, 8, 5, 3), (17, 33, 4, 9, 16)];
+    let sizes: BTreeMap<String, i64> = [("B", 1), ("H", 4), ("G", 2), ("N", 41), ("f", 8), ("x", 2)]
+        .map(|(name, size)| (name.into(), size))
+        .into();
+    for name in ["sliding_window", "document", "dma", "nsa", "indexed", "low_rank"] {
+        for (q_tile, kv_tile, k_tile, select_tile, head_tile) in schedules {
+            let path = format!("{}/../../dsl/std/{name}.dmac", env!("CARGO_MANIFEST_DIR"));
+            let source =
+                SourceFile::new(name, std::fs::read_to_string(path).expect("the library has the program"));
+            let mut options = Options::native(16, Storage::F32);
+            options.schedule = Some(Schedule { q_tile, kv_tile, k_tile, select_tile, head_tile });
+            let pins: &[(&str, i64)] = match name {
+                "nsa" => &[("l", 4), ("stride", 2), ("block", 8), ("n", 3), ("window", 9)],
+                "low_rank" => &[("r", 6)],
+                "sliding_window" => &[("window", 9)],
+                "document" => &[],
+                "indexed" => &[("n", 7)],
+                _ => &[("w", 7)],
+            };
+            options.defines =
+                pins.iter().map(|(name, value)| ((*name).into(), dmac::ParamNumber::Int(*value))).collect();
+            let native =
+                Attention::from_source(&source, &options).unwrap_or_else(|errors| panic!("{errors:?}"));
+            let mut all = sizes.clone();
+            all.retain(|size, _| native.compiled().meaning.axes.iter().any(|axis| axis.name == *size));
+            let graph = &native.compiled().meaning;
+            let params = graph.params.iter().map(|param| param.default).collect();
+            let inputs =
+                random_inputs_with(graph, &all, params, dmac_interp::Storage::F32, 3).expect("sizes fit");
+            agree(name, q_tile, native.compiled(), &inputs);
+            run(name, q_tile, &native, &inputs);
+        }
+    }
 }
 
 macro_rules! programs {
