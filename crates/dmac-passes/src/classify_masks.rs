@@ -57,7 +57,7 @@ fn attention(canon: &mut Canon<'_>, attend: &Attend, operands: &[NodeId]) -> Nod
         canon.conjuncts(view.terms()).into_iter().map(|term| classify(canon, term, pair)).collect();
     let mut now = operands[..first].to_vec();
     let mut forms = Vec::new();
-    for (term, form) in in_order(canon, &terms) {
+    for (term, form) in in_order(canon, &terms, pair) {
         now.push(term);
         forms.push(form);
     }
@@ -65,12 +65,14 @@ fn attention(canon: &mut Canon<'_>, attend: &Attend, operands: &[NodeId]) -> Nod
 }
 
 /// Classified terms in the order in which they are evaluated; constants and repetitions are gone.
-pub(crate) fn in_order(canon: &mut Canon<'_>, terms: &[(NodeId, Form)]) -> Vec<(NodeId, Form)> {
+pub(crate) fn in_order(canon: &mut Canon<'_>, terms: &[(NodeId, Form)], pair: Pair) -> Vec<(NodeId, Form)> {
     let order = canon.conjuncts(&terms.iter().map(|(term, _)| *term).collect::<Vec<_>>());
-    let form = |term: NodeId| terms.iter().find(|(other, _)| *other == term).map(|(_, form)| *form);
-    // A term that is not of the list is the constant that all of them come to: free of the key.
-    let mut ordered: Vec<(NodeId, Form)> =
-        order.into_iter().map(|term| (term, form(term).unwrap_or(Form::RowOnly))).collect();
+    let mut ordered: Vec<(NodeId, Form)> = Vec::new();
+    for term in order {
+        let known = terms.iter().find(|(other, _)| *other == term).copied();
+        // A term that is not of the list is what others left of one.
+        ordered.push(known.unwrap_or_else(|| classify(canon, term, pair)));
+    }
     // Of those that cannot fail, the ones that a tile's bounds decide come first: forms are declared in that order.
     ordered
         .sort_by_key(|&(term, form)| if total(canon.graph, term, &[]) { (0, Some(form)) } else { (1, None) });

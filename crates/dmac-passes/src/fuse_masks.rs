@@ -77,7 +77,7 @@ fn fuse(canon: &mut Canon<'_>, terms: &[(NodeId, Form)], pair: Pair) -> Vec<(Nod
         rest.push(classify(canon, node, pair));
     }
     let rest = drop_implied(canon, rest);
-    in_order(canon, &rest)
+    in_order(canon, &rest, pair)
 }
 
 /// Without the terms whose every inequality follows from those of another term.

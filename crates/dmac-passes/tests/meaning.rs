@@ -1,5 +1,6 @@
 //! No pass changes what a program means: after every one the interpreter gives the same results, and attends the same
-//! number of pairs, on random programs, shapes, lengths, parameters and tensors. Skip predicates are checked pair by pair.
+//! number of pairs, on random programs, shapes, lengths, parameters and tensors. Skip predicates are checked pair by pair,
+//! and the tile program that the final graph lowers to gives the same results again.
 
 #[path = "programs/oracle.rs"]
 mod oracle;
@@ -26,6 +27,7 @@ fn check(program: &str, case: &Case) {
         );
     });
     oracle::assert_skips_sound(&graph, &inputs, case, program);
+    oracle::assert_lowers(&graph, &original, &inputs, &expected, case, program);
 }
 
 #[test]

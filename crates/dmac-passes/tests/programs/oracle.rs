@@ -1,9 +1,10 @@
 //! What the interpreter says about a graph, and how two of its answers are compared.
 
-use dmac_interp::{Data, Error, Inputs, Options, Outputs, Storage, evaluate, random_inputs};
+use dmac_interp::{Data, Error, Inputs, Options, Outputs, Storage, evaluate, kernel, random_inputs};
 use dmac_ir::{
     Attend, Attendance, AxisKind, Binary, Field, Form, Graph, NodeId, Op, Output, ParamValue, Unary,
 };
+use dmac_schedule::{Schedule, lower::lower, target};
 use std::collections::BTreeMap;
 
 /// A shape with everything that is random about its tensors.
@@ -107,8 +108,38 @@ pub fn assert_same(expected: &Outputs, found: &Outputs, context: &str) {
     for (x, y) in expected.tensors.iter().zip(&found.tensors) {
         assert_eq!((&x.name, &x.dims), (&y.name, &y.dims), "{context}");
         for (&a, &b) in x.data.iter().zip(&y.data) {
-            let same = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 1e-5 * (1.0 + a.abs());
-            assert!(same, "output {}: {a} became {b} {context}", x.name);
+            assert!(near(a, b), "output {}: {a} became {b} {context}", x.name);
+        }
+    }
+}
+
+fn near(a: f64, b: f64) -> bool {
+    a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= 2e-5 * (1.0 + a.abs())
+}
+
+/// The tile program of a final graph, in small tiles, stores what the original graph means.
+pub fn assert_lowers(
+    graph: &Graph,
+    original: &Graph,
+    inputs: &Inputs,
+    expected: &Outputs,
+    case: &Case,
+    context: &str,
+) {
+    let schedule = Schedule { q_tile: 4, kv_tile: 4, ..Schedule::choose(&target::NATIVE, 8, 8) };
+    let program = lower(graph, &target::NATIVE, &schedule, dmac_schedule::kernel::Storage::F32)
+        .unwrap_or_else(|errors| panic!("{errors:?}\n{context}\n{graph}"));
+    let stored = kernel::execute(&program, original, inputs, case.seed)
+        .unwrap_or_else(|error| panic!("{error}\n{context}\n{case:?}\n{graph}\n{program}"));
+    for output in &expected.tensors {
+        let found = stored.iter().find(|tensor| tensor.name == output.name).expect("outputs are stored");
+        for (at, (&want, got)) in output.data.iter().zip(&found.data).enumerate() {
+            let same = got.is_some_and(|got| near(want, got));
+            assert!(
+                same,
+                "{}[{at}]: {got:?}, not {want}\n{context}\n{case:?}\n{graph}\n{program}",
+                output.name
+            );
         }
     }
 }
