@@ -258,12 +258,13 @@ fn halves(all: &mut Vec<Case>) {
         }
     }
     let inputs = pairs(9);
-    for (code, bound, op) in [
-        ("tanh.approx.f16x2 %d, %a;", 2f64.powf(-10.5), f64::tanh as fn(f64) -> f64),
-        ("ex2.approx.f16x2 %d, %a;", 2f64.powf(-9.5), f64::exp2),
+    for (code, (relative, absolute), op) in [
+        // The absolute error of 2^-10.987 that the ISA allows, and the rounding of the expected value.
+        ("tanh.approx.f16x2 %d, %a;", (0.0, 2f64.powf(-10.3)), f64::tanh as fn(f64) -> f64),
+        ("ex2.approx.f16x2 %d, %a;", (2f64.powf(-9.5), 2f64.powi(-24)), f64::exp2),
     ] {
         let name = code.split_whitespace().next().unwrap_or(code);
-        let tolerance = Tolerance::Half { bf16: false, relative: bound, absolute: 2f64.powi(-24) };
+        let tolerance = Tolerance::Half { bf16: false, relative, absolute };
         let scaled: Vec<u64> = inputs
             .iter()
             .map(|x| {

@@ -93,14 +93,11 @@ fn load(all: &mut Vec<Case>, name: &str, t: &Tensor, coords: &[i64]) {
     let size = t.box_elements() * esz;
     let tensor = data(t, 5);
     let mut want = vec![0u8; size];
-    let fill: &[u8] = match (t.nan_fill, esz) {
-        (false, _) => &[0; 8],
-        (true, 2) => &[0xFF, 0x7F],
-        _ => &[0xFF, 0xFF, 0xFF, 0x7F],
-    };
+    // The hardware's NaN is 0x7FF7 in every 16 bits, a NaN in all formats.
+    let fill: [u8; 2] = if t.nan_fill { [0xF7, 0x7F] } else { [0; 2] };
     for (i, from) in t.walk(coords).into_iter().enumerate() {
         for b in 0..esz {
-            want[t.place(i * esz + b)] = from.map_or(fill[b], |f| tensor[f + b]);
+            want[t.place(i * esz + b)] = from.map_or(fill[b % 2], |f| tensor[f + b]);
         }
     }
     let rank = coords.len();
@@ -196,53 +193,37 @@ fn tensor(element: TensorElement, dims: &[u64], box_dims: &[u32], swizzle: Swizz
 
 pub(super) fn add(all: &mut Vec<Case>) {
     let bf = TensorElement::Bf16;
+    // The innermost coordinate is a multiple of 16 bytes, without which the hardware traps.
     load(all, "TMA 1d inside", &tensor(bf, &[200], &[64], Swizzle::None), &[72]);
-    load(all, "TMA 1d over the end", &tensor(bf, &[100], &[64], Swizzle::None), &[77]);
-    load(all, "TMA 1d before the start", &tensor(bf, &[100], &[64], Swizzle::None), &[-23]);
+    load(all, "TMA 1d over the end", &tensor(bf, &[100], &[64], Swizzle::None), &[72]);
+    load(all, "TMA 1d before the start", &tensor(bf, &[100], &[64], Swizzle::None), &[-24]);
     for (swizzle, columns) in
         [(Swizzle::None, 24), (Swizzle::B32, 16), (Swizzle::B64, 32), (Swizzle::B128, 64)]
     {
         let t = tensor(bf, &[150, 37], &[columns, 20], swizzle);
         load(all, &format!("TMA 2d {swizzle:?}"), &t, &[40, 3]);
-        load(all, &format!("TMA 2d {swizzle:?} over both ends"), &t, &[133, 25]);
+        load(all, &format!("TMA 2d {swizzle:?} over both ends"), &t, &[136, 25]);
+        // Stores write whole units of 16 bytes, so here the inner extent is a multiple of that; and they take no
+        // negative coordinates.
+        let t = tensor(bf, &[152, 37], &[columns, 20], swizzle);
         store(all, &format!("TMA 2d store {swizzle:?}"), &t, &[8, 5], false);
-        store(all, &format!("TMA 2d store {swizzle:?} over both ends"), &t, &[-7, 30], false);
+        store(all, &format!("TMA 2d store {swizzle:?} over both ends"), &t, &[144, 30], false);
     }
-    load(all, "TMA 3d", &tensor(bf, &[70, 9, 5], &[64, 4, 3], Swizzle::B128), &[6, 7, 1]);
-    load(
-        all,
-        "TMA 4d, ragged rows of one head",
-        &tensor(bf, &[64, 21, 3, 2], &[64, 16, 1, 1], Swizzle::B128),
-        &[0, 13, 2, 1],
-    );
+    load(all, "TMA 3d", &tensor(bf, &[70, 9, 5], &[64, 4, 3], Swizzle::B128), &[8, 7, 1]);
+    let heads = tensor(bf, &[64, 21, 3, 2], &[64, 16, 1, 1], Swizzle::B128);
+    load(all, "TMA 4d, ragged rows of one head", &heads, &[0, 13, 2, 1]);
     load(all, "TMA 5d", &tensor(bf, &[16, 5, 4, 3, 2], &[16, 3, 2, 2, 1], Swizzle::B32), &[0, 3, 1, 2, 1]);
-    store(
-        all,
-        "TMA 4d store, ragged rows",
-        &tensor(bf, &[64, 21, 3, 2], &[64, 16, 1, 1], Swizzle::B128),
-        &[0, 13, 1, 0],
-        false,
-    );
-    store(
-        all,
-        "TMA 5d store",
-        &tensor(bf, &[16, 5, 4, 3, 2], &[16, 3, 2, 2, 2], Swizzle::B32),
-        &[0, 4, 2, 0, 0],
-        false,
-    );
+    store(all, "TMA 4d store, ragged rows", &heads, &[0, 13, 1, 0], false);
+    let five = tensor(bf, &[16, 5, 4, 3, 2], &[16, 3, 2, 2, 2], Swizzle::B32);
+    store(all, "TMA 5d store", &five, &[0, 4, 2, 0, 0], false);
     let single = TensorElement::F32;
     load(all, "TMA 2d f32", &tensor(single, &[45, 11], &[32, 8], Swizzle::B128), &[20, 6]);
-    store(all, "TMA 2d add f32", &tensor(single, &[45, 11], &[32, 8], Swizzle::B128), &[20, 6], true);
-    store(
-        all,
-        "TMA 3d add f32 without swizzle",
-        &tensor(single, &[20, 7, 3], &[12, 4, 2], Swizzle::None),
-        &[10, -1, 1],
-        true,
-    );
+    store(all, "TMA 2d add f32", &tensor(single, &[44, 11], &[32, 8], Swizzle::B128), &[20, 6], true);
+    let plain = tensor(single, &[20, 7, 3], &[12, 4, 2], Swizzle::None);
+    store(all, "TMA 3d add f32 without swizzle", &plain, &[12, 5, 1], true);
     let mut filled = tensor(bf, &[50, 9], &[64, 8], Swizzle::B128);
     filled.nan_fill = true;
-    load(all, "TMA 2d fills with NaN", &filled, &[5, 4]);
+    load(all, "TMA 2d fills with NaN", &filled, &[8, 4]);
     load(all, "TMA 2d wholly outside", &tensor(bf, &[64, 9], &[64, 8], Swizzle::B128), &[0, 9]);
-    load(all, "TMA 2d of bytes", &tensor(TensorElement::U8, &[200, 12], &[48, 5], Swizzle::None), &[170, 9]);
+    load(all, "TMA 2d of bytes", &tensor(TensorElement::U8, &[200, 12], &[48, 5], Swizzle::None), &[176, 9]);
 }

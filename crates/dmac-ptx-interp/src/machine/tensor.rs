@@ -88,6 +88,16 @@ impl Unit<'_> {
             self.bad(at, lane, message);
             return None;
         }
+        let inner = coords[0] * map.element.bytes() as i64;
+        if inner % 16 != 0 {
+            let message = format!(
+                "the innermost coordinate {} is {inner} bytes, no multiple of 16: the hardware stops with an illegal \
+                 instruction",
+                coords[0]
+            );
+            self.report(FindingKind::Misaligned, at, Some(lane), message, None);
+            return None;
+        }
         Some((map, coords))
     }
 
@@ -331,6 +341,18 @@ impl Unit<'_> {
             || !self.shared_bounds(at, lane, cta, address, map.box_bytes() as u32)
         {
             return;
+        }
+        if let Some(c) = coords.iter().find(|c| **c < 0) {
+            let message = format!("a store takes no negative coordinate such as {c}: the hardware stops");
+            return self.bad(at, lane, message);
+        }
+        let inner = map.dims[0] * map.element.bytes();
+        if !inner.is_multiple_of(16) && coords[0] + i64::from(map.box_dims[0]) > map.dims[0] as i64 {
+            let message = format!(
+                "the box hangs over the inner extent of {inner} bytes, no multiple of 16, and the hardware stores whole \
+                 units of 16 bytes"
+            );
+            self.bad(at, lane, message);
         }
         let ty = element_type(map.element);
         let flags = Flags { strong: red.is_some(), ..Flags::default() };

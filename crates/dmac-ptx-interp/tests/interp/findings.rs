@@ -363,6 +363,15 @@ fn registers_are_a_budget() {
 
 #[test]
 fn operands_are_checked() {
+    wrong(FindingKind::Misaligned, 64, &format!("{INIT}{}", LOAD.replace("{0, 0}", "{4, 0}")));
+    right(64, &format!("{INIT}{}{WAIT}", LOAD.replace("{0, 0}", "{-8, 20}")));
+    let store = "st.shared.u32 [%s], %i; add.u32 %s, %s, 2048; mov.u32 %t0, %m;\n$F: st.shared.u32 [%t0], %i; \
+                 add.u32 %t0, %t0, 4; setp.lt.u32 %k, %t0, %s; @%k bra $F; fence.proxy.async; bar.sync 0; setp.ne.u32 %k, %i, 0; \
+                 @%k bra $E; cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%tm, {0, AT}], [%m]; \
+                 cp.async.bulk.commit_group; cp.async.bulk.wait_group 0;\n$E:";
+    right(32, &store.replace("AT", "24").replace("bra $F", "bra $F; bar.warp.sync -1"));
+    wrong(FindingKind::BadOperand, 32, &store.replace("AT", "-8"));
+
     wrong(FindingKind::BadOperand, 64, &format!("{INIT}{}", LOAD.replace("%tm", "%p")));
     wrong(
         FindingKind::BadOperand,
