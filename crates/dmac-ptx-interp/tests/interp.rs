@@ -17,3 +17,5 @@ mod mutation;
 mod parser;
 #[path = "interp/samples.rs"]
 mod samples;
+#[path = "interp/techniques.rs"]
+mod techniques;
