@@ -10,7 +10,7 @@
 use crate::rows::split_mix;
 use crate::shape::ShapeError;
 use crate::tensor::{Data, Inputs, Storage, Tensor};
-use dmac_ir::{AxisId, AxisKind, Elem, Graph, Input, ParamValue, Size};
+use dmac_ir::{AxisId, AxisKind, Elem, Graph, Input, ParamId, ParamValue, Size};
 use std::collections::BTreeMap;
 
 /// The size of an axis of the program's own inputs that is not given, where no window says better.
@@ -57,7 +57,8 @@ pub fn random_inputs_with(
             let dims: Vec<usize> =
                 input.axes.iter().map(|axis| axes[axis.0 as usize].max(0) as usize).collect();
             let scale = scale(graph, at, input, &dims);
-            tensor(graph, input, dims, (storage, scale), &mut state)
+            let range = input.range_at(&|id| int(&params, id), &|axis| axes.get(axis.0 as usize).copied());
+            tensor(graph, input, dims, range, (storage, scale), &mut state)
         })
         .collect();
     Ok(Inputs { storage, params, ..Inputs::new(graph, tensors) })
@@ -73,11 +74,7 @@ fn axis_size(
 ) -> Result<i64, ShapeError> {
     let axis = graph.axis(id);
     let eval = |size: &Size| {
-        let param = |id: dmac_ir::ParamId| match params[id.0 as usize] {
-            ParamValue::Int(value) => Some(value),
-            ParamValue::Float(_) => None,
-        };
-        size.eval(&param, &|axis| known.get(axis.0 as usize).copied()).unwrap_or(0).max(0)
+        size.eval(&|id| int(params, id), &|axis| known.get(axis.0 as usize).copied()).unwrap_or(0).max(0)
     };
     let windows = graph.axes.iter().find_map(|axis| match &axis.kind {
         AxisKind::Windows { length, .. } => Some(eval(length)),
@@ -108,6 +105,14 @@ fn axis_size(
     })
 }
 
+/// The value of an int parameter.
+fn int(params: &[ParamValue], id: ParamId) -> Option<i64> {
+    match params[id.0 as usize] {
+        ParamValue::Int(value) => Some(value),
+        ParamValue::Float(_) => None,
+    }
+}
+
 /// What standard normal numbers are multiplied by.
 fn scale(graph: &Graph, at: usize, input: &Input, dims: &[usize]) -> f32 {
     let is_weight = !input.axes.iter().any(|&axis| graph.axis(axis).kind == AxisKind::Batch);
@@ -124,6 +129,7 @@ fn tensor(
     graph: &Graph,
     input: &Input,
     dims: Vec<usize>,
+    range: Option<(i64, i64)>,
     (storage, scale): (Storage, f32),
     state: &mut u64,
 ) -> Tensor {
@@ -134,7 +140,7 @@ fn tensor(
         }
         Elem::F32 => Data::F32((0..count).map(|_| scale * normal(state)).collect()),
         Elem::Bool => Data::Bool((0..count).map(|_| split_mix(state) & 1 == 1).collect()),
-        Elem::I32 => Data::I32(match input.range {
+        Elem::I32 => Data::I32(match range {
             Some((lo, hi)) => (0..count).map(|_| uniform(state, lo, hi)).collect(),
             None => match input.axes.last() {
                 Some(&last) if graph.axis(last).kind == AxisKind::Key => {

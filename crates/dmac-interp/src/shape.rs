@@ -214,6 +214,18 @@ impl Shape {
         size.eval(&|param| self.params[param.0 as usize], &|axis| Some(self.size(axis)))
     }
 
+    /// Checks that the elements of an int input lie in its declared range.
+    pub fn check_range(&self, input: &Input, data: &[i32]) -> Result<(), ShapeError> {
+        let range = input.range_at(&|param| self.params[param.0 as usize], &|axis| Some(self.size(axis)));
+        let Some(range) = range.filter(|_| input.elem == Elem::I32) else { return Ok(()) };
+        match data.iter().position(|&value| i64::from(value) < range.0 || i64::from(value) > range.1) {
+            Some(element) => {
+                Err(ShapeError::Range { tensor: input.name.clone(), element, value: data[element], range })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Checks one length for each batch element, each in `0 ..= N`.
     pub fn check_lengths(&self, graph: &Graph, lengths: &[i64]) -> Result<(), ShapeError> {
         let of_kind = |kind| graph.find_axis(&kind).map_or(0, |axis| self.size(axis));
@@ -251,19 +263,6 @@ impl Shape {
         let (Some(heads), Some(kv_heads)) = (head, kv_head) else { return Ok(()) };
         let divisible = if kv_heads == 0 { heads == 0 } else { heads % kv_heads == 0 };
         if divisible { Ok(()) } else { Err(ShapeError::Groups { heads, kv_heads }) }
-    }
-}
-
-impl ShapeError {
-    /// Checks that the elements of an int input lie in its declared range.
-    pub fn check_range(input: &Input, data: &[i32]) -> Result<(), Self> {
-        let Some(range) = input.range.filter(|_| input.elem == Elem::I32) else { return Ok(()) };
-        match data.iter().position(|&value| i64::from(value) < range.0 || i64::from(value) > range.1) {
-            Some(element) => {
-                Err(Self::Range { tensor: input.name.clone(), element, value: data[element], range })
-            }
-            None => Ok(()),
-        }
     }
 }
 

@@ -141,7 +141,7 @@ impl Inputs {
                 return Err(Error::ElementCount { tensor: input.name.clone(), expected, found });
             }
             if let Data::I32(data) = &tensor.data {
-                ShapeError::check_range(input, data)?;
+                shape.check_range(input, data)?;
             }
         }
         if let Some(lengths) = &self.kv_len {

@@ -82,10 +82,25 @@ pub struct Input {
     pub elem: Elem,
     /// Its axes, outermost first.
     pub axes: Vec<AxisId>,
-    /// For ints: the values it may hold, lowest and highest (inclusive).
+    /// For ints: the values it may hold, lowest and highest (inclusive), as far as is known at compile time.
     pub range: Option<(i64, i64)>,
+    /// The same as sizes, where a bound is known at run time only: see [`Input::range_at`].
+    pub bounds: Option<(Size, Size)>,
     /// Where it is declared.
     pub span: Option<Span>,
+}
+
+impl Input {
+    /// The values that it may hold, lowest and highest (inclusive), with these parameters and axes.
+    pub fn range_at(
+        &self,
+        param: &dyn Fn(ParamId) -> Option<i64>,
+        axis: &dyn Fn(AxisId) -> Option<i64>,
+    ) -> Option<(i64, i64)> {
+        let (low, high) = self.range?;
+        let Some((lowest, highest)) = &self.bounds else { return Some((low, high)) };
+        Some((lowest.eval(param, axis).unwrap_or(low), highest.eval(param, axis).unwrap_or(high)))
+    }
 }
 
 /// A result of the program. The first is always `out`.

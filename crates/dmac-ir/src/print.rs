@@ -51,9 +51,12 @@ impl fmt::Display for Graph {
         }
         for input in &self.inputs {
             write!(f, "  input {} {} [{}]", input.name, input.elem, self.axis_names(&input.axes))?;
-            match input.range {
-                Some((lo, hi)) => writeln!(f, " in {lo} .. {hi}")?,
-                None => writeln!(f)?,
+            match (&input.bounds, input.range) {
+                (Some((lo, hi)), _) => {
+                    writeln!(f, " in {} .. {}", self.print_size(lo), self.print_size(hi))?;
+                }
+                (None, Some((lo, hi))) => writeln!(f, " in {lo} .. {hi}")?,
+                (None, None) => writeln!(f)?,
             }
         }
         for id in self.node_ids() {

@@ -82,7 +82,7 @@ impl<'a> Arguments<'a> {
         for (input, view) in graph.inputs.iter().zip(&inputs) {
             if input.range.is_some() {
                 let values: Vec<i32> = view.to_f64().into_iter().map(|x| x as i32).collect();
-                ShapeError::check_range(input, &values)?;
+                shape.check_range(input, &values)?;
             }
         }
         let lengths = self.bind_lengths(graph, &shape)?;

@@ -34,7 +34,7 @@ pub(crate) fn size(program: &Program, expr: &Expr) -> Option<Size> {
             (false, ParamValue::Int(_)) => Some(Size::Param(graph_param(program, *param))),
             (_, ParamValue::Float(_)) => None,
         },
-        ExprKind::Size(axis) => Some(Size::Axis(graph_axis(*axis))),
+        ExprKind::Size(axis) => Some(Size::Axis(graph_axis(program, *axis))),
         ExprKind::Unary(UnOp::Neg, operand) => {
             Some(fold(Size::Sub(Box::new(Size::Const(0)), Box::new(size(program, operand)?))))
         }
@@ -68,9 +68,9 @@ pub(crate) fn known(size: &Size, axes: &[Axis]) -> Option<i64> {
     size.eval(&|_| None, &|axis| axes.get(axis.0 as usize).and_then(|axis| axis.size))
 }
 
-/// Axes have the same numbers in a program and in its graph.
-pub(crate) fn graph_axis(axis: AxisIx) -> dmac_ir::AxisId {
-    dmac_ir::AxisId(axis.0 as u32)
+/// In the graph an axis stands after those that its size depends on.
+pub(crate) fn graph_axis(program: &Program, axis: AxisIx) -> dmac_ir::AxisId {
+    dmac_ir::AxisId(program.axis_number[axis.0] as u32)
 }
 
 /// The graph has the parameters that are known only at run time.

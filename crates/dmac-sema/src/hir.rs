@@ -65,6 +65,10 @@ pub(crate) struct Program {
     pub emits: Vec<Emit>,
     /// Lets and attentions, each after those that it reads.
     pub order: Vec<Definition>,
+    /// All axes, each after those that its size depends on; the first seven first.
+    pub axis_order: Vec<AxisIx>,
+    /// The place of each axis in that order: its number in the graph.
+    pub axis_number: Vec<usize>,
     /// Whether a statement of it is missing because of a syntax error.
     pub incomplete: bool,
     /// The user functions that were inlined.

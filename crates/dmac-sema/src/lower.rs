@@ -1,6 +1,6 @@
 //! From a checked program to a graph, by the conventions that all stages share (see [`dmac_ir`]).
 //!
-//! Input: an [`hir::Program`] without errors. Output: a [`Graph`] that verifies. Axes and indices keep their numbers. What
+//! Input: an [`hir::Program`] without errors. Output: a [`Graph`] that verifies. Indices keep their numbers. What
 //! the language leaves implicit becomes explicit here: the default scale and score, the lengths of sequences (each
 //! attention's first mask term), the candidates of selections, `start`, `end` and `overlap`.
 
@@ -58,7 +58,8 @@ impl Lower<'_> {
     fn axes(&mut self, head_dim: Option<i64>, value_dim: Option<i64>) {
         use AxisKind::{Batch, Feature, Head, Key, KvHead, Query, ValueFeature};
         let builtin = [Batch, Head, KvHead, Query, Key, Feature, ValueFeature];
-        for (at, axis) in self.program.axes.iter().enumerate() {
+        for &AxisIx(at) in &self.program.axis_order {
+            let axis = &self.program.axes[at];
             let size = |expr: &hir::Expr| {
                 let size = constant::size(self.program, expr);
                 let size = size.unwrap_or_else(|| panic!("lower: the size of axis `{}` is none", axis.name));
@@ -76,12 +77,12 @@ impl Lower<'_> {
                     size => AxisKind::Sized(Size::Max(Box::new(size), Box::new(Size::Const(0)))),
                 },
                 AxisDef::Windows { of, length, stride } => AxisKind::Windows {
-                    of: constant::graph_axis(*of),
+                    of: constant::graph_axis(self.program, *of),
                     length: size(length),
                     stride: size(stride),
                 },
                 AxisDef::Blocks { of, length } => {
-                    AxisKind::Blocks { of: constant::graph_axis(*of), length: size(length) }
+                    AxisKind::Blocks { of: constant::graph_axis(self.program, *of), length: size(length) }
                 }
             };
             let size = match (&kind, AxisIx(at)) {
@@ -93,7 +94,7 @@ impl Lower<'_> {
             self.graph.add_axis(Axis { name: axis.name.clone(), kind, size });
         }
         for var in &self.program.vars {
-            self.graph.add_var(var.name.clone(), constant::graph_axis(var.axis));
+            self.graph.add_var(var.name.clone(), constant::graph_axis(self.program, var.axis));
         }
     }
 
@@ -105,19 +106,28 @@ impl Lower<'_> {
 
     fn inputs(&mut self) {
         for input in &self.program.inputs {
-            // A bound that is known at run time only says nothing at compile time.
-            let range = input.range.as_ref().map(|(low, high)| {
+            let bounds = input.range.as_ref().map(|(low, high)| {
                 let [low, high] = [low, high].map(|bound| {
                     let size = constant::size(self.program, bound);
-                    size.and_then(|size| constant::known(&size, &self.graph.axes))
+                    size.unwrap_or_else(|| {
+                        panic!("lower: the range of `{}` has a bound that is no size", input.name)
+                    })
                 });
-                (low.unwrap_or(i64::from(i32::MIN)), high.map_or(i64::from(i32::MAX), |high| high - 1))
+                let last = Size::Sub(Box::new(high), Box::new(Size::Const(1)));
+                [low, last].map(|size| constant::known(&size, &self.graph.axes).map_or(size, Size::Const))
             });
+            let known = |size: &Size, unknown: i32| match size {
+                Size::Const(value) => *value,
+                _ => i64::from(unknown),
+            };
+            let range = bounds.as_ref().map(|[low, high]| (known(low, i32::MIN), known(high, i32::MAX)));
+            let bounds = bounds.filter(|bounds| bounds.iter().any(|bound| !matches!(bound, Size::Const(_))));
             self.graph.add_input(Input {
                 name: input.name.clone(),
                 elem: input.elem,
-                axes: input.axes.iter().map(|&axis| constant::graph_axis(axis)).collect(),
+                axes: input.axes.iter().map(|&axis| constant::graph_axis(self.program, axis)).collect(),
                 range,
+                bounds: bounds.map(|[low, high]| (low, high)),
                 span: input.span,
             });
         }

@@ -52,6 +52,8 @@ pub(crate) fn resolve(
         output: None,
         emits: vec![],
         order: vec![],
+        axis_order: vec![],
+        axis_number: vec![],
         incomplete: has_syntax_errors(&attention.body),
         called: BTreeSet::new(),
     };
@@ -78,6 +80,7 @@ pub(crate) fn resolve(
     resolver.lets(&attention.body);
     resolver.attentions(attention);
     resolver.outputs(attention);
+    resolver.order_axes();
     resolver.order();
     resolver.program
 }
@@ -283,7 +286,6 @@ impl Resolver<'_> {
                 self.program.axes[id.0].def = def;
             }
         }
-        self.check_axis_cycles();
     }
 
     /// The axis that windows or blocks divide.
@@ -299,28 +301,6 @@ impl Resolver<'_> {
             return None;
         }
         Some(axis)
-    }
-
-    /// Reports axes that are windows or blocks of themselves, and takes them apart.
-    fn check_axis_cycles(&mut self) {
-        for start in 0..self.program.axes.len() {
-            let mut at = AxisIx(start);
-            for _ in 0..=self.program.axes.len() {
-                match self.program.axes[at.0].def {
-                    AxisDef::Windows { of, .. } | AxisDef::Blocks { of, .. } => at = of,
-                    _ => break,
-                }
-                if at.0 == start {
-                    let axis = &self.program.axes[start];
-                    let diagnostic =
-                        Diagnostic::error(Code::E0206, format!("axis `{}` is made of itself", axis.name))
-                            .label(axis.span.unwrap_or_default(), "needs its own size");
-                    self.report(diagnostic);
-                    self.program.axes[start].def = AxisDef::FromInput;
-                    break;
-                }
-            }
-        }
     }
 
     /// Makes all lets, without their values: the right side of any may read any other.

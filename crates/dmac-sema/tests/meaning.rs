@@ -199,12 +199,28 @@ fn pinned_parameters_are_constants() {
 }
 
 #[test]
+fn sizes_of_axes_are_their_names_in_capitals() {
+    let text = "attention a { input id[b, j]: i32 in 0 .. W div 2 input table[h, w]: f32 axis w = 2 * T input y[t]: f32 \
+                score = score + table[h, id[b, j]] * sum(t: y[t]) * W }";
+    let graph = graph(text);
+    let axes: Vec<&str> = graph.axes[7..].iter().map(|axis| axis.name.as_str()).collect();
+    assert_eq!(axes, ["t", "w"], "an axis stands after those that its size depends on");
+    let mut given = inputs(&graph, &[("t", 3), ("w", 6)], None);
+    assert!(evaluate(&graph, &given, &Options::default()).is_ok());
+    let dims = given.tensors[3].dims.clone();
+    given.tensors[3] = Tensor::i32(&dims, vec![3; dims.iter().product()]);
+    let error = evaluate(&graph, &given, &Options::default()).expect_err("3 is not in 0 .. 3");
+    assert!(error.to_string().contains("id"), "{error}");
+    same("axis s = blocks(j, 4) score = score * S", "score = score * 3");
+}
+
+#[test]
 fn test_programs_run_on_the_oracle() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
     for entry in std::fs::read_dir(folder).expect("the programs are there") {
         let path = entry.expect("their folder can be read").path();
         let graph = graph(&std::fs::read_to_string(&path).expect("a program can be read"));
-        let sizes = [("t", 3), ("x", 4), ("nb", 1), ("r", 2), ("u", 32)];
+        let sizes = [("t", 3), ("x", 4), ("nb", 3), ("r", 2), ("u", 32)];
         for lengths in [None, Some([11, 7]), Some([0, 3])] {
             let inputs = inputs(&graph, &sizes, lengths);
             let outputs = evaluate(&graph, &inputs, &Options::default());

@@ -169,6 +169,7 @@ fn axes_and_sizes() {
         &["E0307"],
         &["not known before the kernel runs"],
     );
+    check("attention a { axis p = 2 * P score = sum(p: score) }", &["E0206"], &["made of itself"]);
     check("attention a { axis p = z let z = 1 mask j <= i }", &["E0307"], &["`z` is not known before"]);
     check(
         "attention a { input u[j]: i32 in 0 .. out.lse[0] mask j <= i }",

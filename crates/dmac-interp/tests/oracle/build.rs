@@ -72,6 +72,7 @@ impl Program {
             elem,
             axes: axes.to_vec(),
             range: None,
+            bounds: None,
             span: None,
         });
         self.graph.add(Op::Input(id), &[])

@@ -148,6 +148,9 @@ impl<'a> Usage<'a> {
             }
             ExprKind::Index(var) | ExprKind::Start(var) | ExprKind::End(var) => self.vars(&[*var]),
             ExprKind::Overlap(c, s) => self.vars(&[*c, *s]),
+            ExprKind::Size(axis) => {
+                self.axes.insert(axis.0);
+            }
             ExprKind::Reduce { binders, body, .. } => {
                 for binder in binders {
                     self.vars(&[binder.var]);

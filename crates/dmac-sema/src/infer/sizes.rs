@@ -133,7 +133,7 @@ impl Infer<'_> {
     pub(super) fn known_axis(&self, axis: AxisIx) -> Option<i64> {
         match &self.program.axis(axis).def {
             AxisDef::Sized(size) => constant::size(self.program, size).and_then(|size| self.known(&size)),
-            AxisDef::Builtin => self.known(&Size::Axis(constant::graph_axis(axis))),
+            AxisDef::Builtin => self.known(&Size::Axis(constant::graph_axis(self.program, axis))),
             _ => None,
         }
     }

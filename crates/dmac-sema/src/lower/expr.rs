@@ -29,7 +29,9 @@ impl Lower<'_> {
                     (false, _) => Op::Param(crate::constant::graph_param(self.program, *param)),
                 }
             }
-            ExprKind::Size(axis) => return self.graph.size(Size::Axis(crate::constant::graph_axis(*axis))),
+            ExprKind::Size(axis) => {
+                return self.graph.size(Size::Axis(crate::constant::graph_axis(self.program, *axis)));
+            }
             ExprKind::Index(var) | ExprKind::Row(var) => Op::Index(graph_var(*var)),
             ExprKind::Position { query, batch } => {
                 Op::Position { query: graph_var(*query), batch: graph_var(*batch) }

@@ -90,6 +90,9 @@ impl Resolver<'_> {
             return self.argument(name, call);
         }
         let Some(named) = self.names.get(&name.name) else {
+            if let Some(axis) = self.names.size(&name.name) {
+                return ExprKind::Size(axis);
+            }
             self.unknown_name(name);
             return ExprKind::Error;
         };

@@ -103,6 +103,15 @@ impl Names {
         })
     }
 
+    /// The axis whose size a name is: that of the index `t` is `T`.
+    pub(crate) fn size(&self, name: &str) -> Option<AxisIx> {
+        let index = name.to_ascii_lowercase();
+        match self.declared(&index).filter(|_| index != name)?.meaning {
+            Meaning::Index(axis) if axis.0 >= BUILTIN_AXES.len() => Some(axis),
+            _ => None,
+        }
+    }
+
     /// The variable of an index name that was met before.
     pub(crate) fn var(&self, name: &str) -> Option<VarIx> {
         self.vars.get(name).copied()

@@ -1,7 +1,7 @@
-//! The order in which lets and attentions can be computed; definitions that need themselves.
+//! The order in which axes, lets and attentions can be computed; definitions that need themselves.
 
 use super::Resolver;
-use crate::hir::{AttentionIx, Definition, Expr, ExprKind, LetIx, Program, Tensor};
+use crate::hir::{AttentionIx, AxisDef, AxisIx, Definition, Expr, ExprKind, LetIx, Program, Tensor};
 use dmac_source::{Code, Diagnostic, Span};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,7 +47,71 @@ impl Step {
     }
 }
 
+/// The axes that the size of an axis depends on.
+fn axes_needed(program: &Program, axis: AxisIx) -> Vec<AxisIx> {
+    let mut needed = Vec::new();
+    let (of, sizes): (Option<AxisIx>, Vec<&Expr>) = match &program.axes[axis.0].def {
+        AxisDef::Builtin | AxisDef::FromInput => (None, vec![]),
+        AxisDef::Sized(size) => (None, vec![size]),
+        AxisDef::Windows { of, length, stride } => (Some(*of), vec![length, stride]),
+        AxisDef::Blocks { of, length } => (Some(*of), vec![length]),
+    };
+    needed.extend(of);
+    for size in sizes {
+        size.walk(&mut |expr| {
+            if let ExprKind::Size(axis) = expr.kind {
+                needed.push(axis);
+            }
+        });
+    }
+    needed
+}
+
 impl Resolver<'_> {
+    /// Orders all axes; reports each cycle once and takes it apart.
+    pub(super) fn order_axes(&mut self) {
+        let count = self.program.axes.len();
+        let (mut done, mut on_path) = (vec![false; count], vec![false; count]);
+        for start in 0..count {
+            let mut path: Vec<(AxisIx, Vec<AxisIx>)> = Vec::new();
+            let mut next = (!done[start]).then_some(AxisIx(start));
+            loop {
+                if let Some(axis) = next.take() {
+                    on_path[axis.0] = true;
+                    path.push((axis, axes_needed(&self.program, axis)));
+                }
+                let Some((axis, needed)) = path.last_mut() else { break };
+                let axis = *axis;
+                match needed.pop() {
+                    Some(needed) if on_path[needed.0] => {
+                        self.axis_cycle(axis);
+                        if let Some((_, rest)) = path.last_mut() {
+                            rest.clear();
+                        }
+                    }
+                    Some(needed) => next = (!done[needed.0]).then_some(needed),
+                    None => {
+                        path.pop();
+                        (done[axis.0], on_path[axis.0]) = (true, false);
+                        self.program.axis_order.push(axis);
+                    }
+                }
+            }
+        }
+        self.program.axis_number = vec![0; count];
+        for (number, axis) in self.program.axis_order.iter().enumerate() {
+            self.program.axis_number[axis.0] = number;
+        }
+    }
+
+    fn axis_cycle(&mut self, axis: AxisIx) {
+        let axis = &mut self.program.axes[axis.0];
+        axis.def = AxisDef::FromInput;
+        let diagnostic = Diagnostic::error(Code::E0206, format!("axis `{}` is made of itself", axis.name))
+            .label(axis.span.unwrap_or_default(), "needs its own size");
+        self.report(diagnostic);
+    }
+
     /// Orders all definitions; reports each cycle once and takes it apart.
     pub(super) fn order(&mut self) {
         let lets = (0..self.program.lets.len()).map(|at| Definition::Let(LetIx(at)));
