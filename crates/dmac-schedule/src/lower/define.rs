@@ -58,7 +58,7 @@ impl Lowering<'_> {
         let separates = |var: &Var| {
             let space = |var| Space::range(var, Expr::Int(0), Expr::Int(1), 1);
             let (rows, cols) = (space(*var), space(col));
-            self.graph.reachable(&[body]).into_iter().any(|node| {
+            self.scalars(&[body]).into_iter().any(|node| {
                 matches!(self.graph.op(node), Op::Reduce { .. })
                     && self.graph.free(node).contains(var)
                     && self.separable(node, &rows, &cols)

@@ -230,7 +230,7 @@ impl Lowering<'_> {
 
     /// Whether evaluating `id` anywhere is safe: all its reads are at plain indices, each within its axis.
     fn always_in_range(&self, id: NodeId) -> bool {
-        self.graph.reachable(&[id]).into_iter().all(|node| {
+        self.scalars(&[id]).into_iter().all(|node| {
             let operands = self.graph.operands(node);
             match self.graph.op(node) {
                 Op::Read => operands[1..].iter().all(|&index| matches!(self.graph.op(index), Op::Index(_))),
@@ -460,7 +460,7 @@ impl Lowering<'_> {
 
     /// Whether the factors' tensors are contiguous along `var`: it is the last index of a read.
     fn contiguous_in(&self, factors: &[NodeId], var: Var) -> bool {
-        self.graph.reachable(factors).into_iter().any(|node| {
+        self.scalars(factors).into_iter().any(|node| {
             *self.graph.op(node) == Op::Read
                 && self
                     .graph
@@ -488,7 +488,7 @@ impl Lowering<'_> {
             Reduction::Mean | Reduction::Any | Reduction::All => return None,
         };
         let body = self.graph.operand(id, 0);
-        let holds_product = self.graph.reachable(&[body]).into_iter().any(|node| {
+        let holds_product = self.scalars(&[body]).into_iter().any(|node| {
             matches!(self.graph.op(node), Op::Reduce { .. }) && self.product(node, &[], rows, cols).is_some()
         });
         let spans = domains

@@ -2,7 +2,8 @@
 
 use super::{Env, Lowering};
 use crate::kernel::{Expr, Kernel, ScalarType};
-use dmac_ir::{AxisKind, Binary, Compare, Domain, Edge, NodeId, Op, Reduction, Scalar, Var};
+use dmac_ir::{AxisKind, Binary, Compare, Domain, Edge, NodeId, Op, Reduction, Scalar, Type, Var};
+use std::collections::BTreeSet;
 
 impl Lowering<'_> {
     /// The value of a scalar node.
@@ -48,6 +49,18 @@ impl Lowering<'_> {
             Op::Contains => self.contains(kernel, &operands, env),
             op => panic!("lower: {op:?} is not a scalar"),
         }
+    }
+
+    /// The scalar nodes that expressions are made of, without the insides of tensors that they read.
+    pub(crate) fn scalars(&self, roots: &[NodeId]) -> Vec<NodeId> {
+        let mut open = roots.to_vec();
+        let mut seen = BTreeSet::new();
+        while let Some(id) = open.pop() {
+            if matches!(self.graph.ty(id), Type::Scalar(_)) && seen.insert(id) {
+                open.extend(self.graph.operands(id));
+            }
+        }
+        seen.into_iter().collect()
     }
 
     fn coordinate(&self, var: Var, env: &Env) -> Expr {
