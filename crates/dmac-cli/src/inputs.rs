@@ -21,7 +21,7 @@ pub fn options(
     let mut options = Options::native(head_dim, storage);
     options.value_dim = build.value_dim.or(value);
     options.defines = build.defines.defines.iter().cloned().collect();
-    options.attention = build.attention.clone();
+    options.attention.clone_from(&build.attention);
     Ok(options)
 }
 

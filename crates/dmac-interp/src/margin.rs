@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What something else chose, where the reference is to follow it. Nodes are those of the graph that is evaluated.
 pub trait SelectionOracle {
-    /// The elements chosen in a row of a selection, in any order; `None`: the reference chooses.
+    /// The elements chosen in a row of a selection, in any order; `None`: the reference chooses. Those that `plus` adds
+    /// need not be among them.
     fn chosen(&self, selection: NodeId, row: &[i64]) -> Option<Vec<i64>>;
 
     /// The ends in a row of a lifetime, one for each element; `None`: the reference computes them.
@@ -136,12 +137,6 @@ impl Candidates<'_> {
         }
         let picked = |at: usize| chosen[self.elements[at]];
         let all = 0..self.elements.len();
-        if let Some(at) = all.clone().find(|&at| self.extra[at] && !picked(at)) {
-            return Margin::broken(format!(
-                "element {} has a place of its own and is left out",
-                self.elements[at]
-            ));
-        }
         let competing: Vec<usize> = all.filter(|&at| !self.extra[at]).collect();
         let count = count.min(competing.len());
         let found = competing.iter().filter(|&&at| picked(at)).count();

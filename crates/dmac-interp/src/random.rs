@@ -61,7 +61,7 @@ pub fn random_inputs_with(
             tensor(graph, input, dims, range, (storage, scale), &mut state)
         })
         .collect();
-    Ok(Inputs { storage, params, ..Inputs::new(graph, tensors) })
+    Ok(Inputs { params, storage, ..Inputs::new(graph, tensors) })
 }
 
 /// The size of an axis; those before it are known.

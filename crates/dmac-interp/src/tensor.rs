@@ -4,7 +4,7 @@
 //! oracle needs no device, no strides and no views; whoever has those copies.
 
 use crate::error::Error;
-use crate::shape::{Shape, ShapeError};
+use crate::shape::Shape;
 use dmac_ir::{Graph, ParamValue};
 
 /// Elements, row-major.

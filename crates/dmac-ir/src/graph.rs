@@ -147,6 +147,7 @@ impl Graph {
     }
 
     /// The same axes, variables, parameters and inputs, no nodes and no outputs.
+    #[must_use]
     pub fn like(&self) -> Self {
         Self {
             axes: self.axes.clone(),
@@ -437,9 +438,33 @@ impl Graph {
     /// nothing is captured. `None` where an op needs a variable and would get an expression (`Position`, the domain
     /// of a reduction) that is not a plain variable.
     pub fn substitute(&mut self, root: NodeId, map: &BTreeMap<Var, NodeId>) -> Option<NodeId> {
+        self.substitute_in(root, map, &mut BTreeMap::new())
+    }
+
+    /// [`Graph::substitute`] with what is already known for `map`: expressions share their parts.
+    fn substitute_in(
+        &mut self,
+        root: NodeId,
+        map: &BTreeMap<Var, NodeId>,
+        done: &mut BTreeMap<NodeId, NodeId>,
+    ) -> Option<NodeId> {
         if self.free(root).iter().all(|var| !map.contains_key(var)) {
             return Some(root);
         }
+        if let Some(&known) = done.get(&root) {
+            return Some(known);
+        }
+        let substituted = self.substitute_node(root, map, done)?;
+        done.insert(root, substituted);
+        Some(substituted)
+    }
+
+    fn substitute_node(
+        &mut self,
+        root: NodeId,
+        map: &BTreeMap<Var, NodeId>,
+        done: &mut BTreeMap<NodeId, NodeId>,
+    ) -> Option<NodeId> {
         let node = self.node(root).clone();
         let plain = |graph: &Self, var: Var| match map.get(&var) {
             None => Some(var),
@@ -495,7 +520,7 @@ impl Graph {
         };
         let mut operands = Vec::new();
         for operand in self.operands(root) {
-            operands.push(self.substitute(operand, map)?);
+            operands.push(self.substitute_in(operand, map, done)?);
         }
         Some(self.add_at(op, &operands, node.span))
     }

@@ -202,7 +202,7 @@ impl<'a> TensorView<'a> {
         let size = self.element.bytes();
         let mut bytes = Vec::with_capacity(self.dims.iter().product::<usize>() * size);
         self.each_offset(&mut |offset| {
-            bytes.extend_from_slice(&self.bytes[offset * size..(offset + 1) * size])
+            bytes.extend_from_slice(&self.bytes[offset * size..(offset + 1) * size]);
         });
         Tensor { element: self.element, dims: self.dims.clone(), bytes }
     }
@@ -212,7 +212,7 @@ impl<'a> TensorView<'a> {
         let mut values = Vec::with_capacity(self.dims.iter().product());
         let size = self.element.bytes();
         self.each_offset(&mut |offset| {
-            values.push(self.decode(&self.bytes[offset * size..(offset + 1) * size]))
+            values.push(self.decode(&self.bytes[offset * size..(offset + 1) * size]));
         });
         values
     }

@@ -22,6 +22,7 @@ impl Workspace {
     pub fn new(bytes: usize) -> Result<Self, RunError> {
         let out_of_memory = || RunError::OutOfMemory { bytes };
         let layout = Layout::from_size_align(bytes.max(ALIGNMENT), ALIGNMENT).map_err(|_| out_of_memory())?;
+        #[allow(clippy::cast_ptr_alignment, reason = "the layout is aligned to more than a word")]
         // SAFETY: the layout is not empty.
         let start = unsafe { alloc_zeroed(layout) }.cast::<u64>();
         if start.is_null() { Err(out_of_memory()) } else { Ok(Self { start, layout }) }

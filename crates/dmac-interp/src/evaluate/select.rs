@@ -105,6 +105,10 @@ impl Evaluator<'_> {
                     None => stray = Some(element),
                 }
             }
+            // They compete for no place, so whoever chooses has no list of them.
+            for (&candidate, &extra) in candidates.iter().zip(&extra) {
+                chosen[candidate] |= extra;
+            }
             if let Some(plain) = self.plain {
                 let row_points = plain.selected_row(operands, select, row);
                 let elements = candidates.iter().map(|&at| at as i64).collect();

@@ -204,11 +204,10 @@ impl Lowering<'_> {
                         && !cols.varies(self.graph.free(factor))
                         && self.product(sum, &[factor], rows, cols).is_some()
                         && self.varies_both(sum, rows, cols)
+                        && let Some(value) = self.reduced(cx, out, sum, &[factor], env, rows, cols)
                     {
-                        if let Some(value) = self.reduced(cx, out, sum, &[factor], env, rows, cols) {
-                            known.nodes.insert(id, value);
-                            return;
-                        }
+                        known.nodes.insert(id, value);
+                        return;
                     }
                 }
                 for operand in operands {
@@ -272,9 +271,9 @@ impl Lowering<'_> {
                 let dst = cx.tile("row_value", element, rows.max, 1, Memory::Register);
                 let stmt = Stmt::Map { dst, rows: rows.count.clone(), cols: Expr::Int(1), body };
                 if free.is_subset(&cx.hoist_vars) {
-                    cx.hoist.push(stmt)
+                    cx.hoist.push(stmt);
                 } else {
-                    out.push(stmt)
+                    out.push(stmt);
                 }
                 Some(Expr::Elem(dst))
             }
@@ -550,9 +549,8 @@ impl Lowering<'_> {
 
     fn hoist_columns(&self, cx: &mut Cx, out: &mut Vec<Stmt>, value: Expr, cols: &Space) -> Expr {
         let per_column = !value.any(&mut |x| match x {
-            Expr::Row => true,
+            Expr::Row | Expr::Reduce { .. } => true,
             Expr::Elem(tile) => cx.kernel.tile(*tile).rows > 1,
-            Expr::Reduce { .. } => true,
             _ => false,
         });
         let looks_up = value.any(&mut |x| matches!(x, Expr::Load { .. }))

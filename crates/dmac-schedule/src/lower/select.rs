@@ -136,7 +136,7 @@ impl Lowering<'_> {
         let index: Vec<Expr> = select
             .rows
             .iter()
-            .map(|var| at.vars[var].replace(&|x| (*x == Expr::Row).then(|| Expr::Var(row))))
+            .map(|var| at.vars[var].replace(&|x| (*x == Expr::Row).then_some(Expr::Var(row))))
             .collect();
         let store = |heap| Stmt::HeapStore {
             heap,

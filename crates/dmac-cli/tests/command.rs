@@ -1,0 +1,263 @@
+//! The command from outside: what each part prints, its exit codes, and that bad input is refused in words, with nothing
+//! half-written and nothing that panics.
+
+use assert_cmd::Command;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, serialize_to_file};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+const WINDOW: &str = "attention window(w: int = 4) { mask j <= i and i - j < w }\n";
+const BROKEN: &str = "attention broken { mask j <= k_len }\n";
+
+/// A folder with files, and the command in it.
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().expect("a temporary folder"));
+        place.write("window.dmac", WINDOW.as_bytes());
+        place.write("broken.dmac", BROKEN.as_bytes());
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.path(name), bytes).expect("the folder can be written");
+    }
+
+    fn files(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).expect("the folder can be read");
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Runs a command line; arguments are apart by blanks.
+    fn run(&self, line: &str) -> Run {
+        self.run_with(line, "")
+    }
+
+    fn run_with(&self, line: &str, stdin: &str) -> Run {
+        let output = Command::new(env!("CARGO_BIN_EXE_dmac"))
+            .current_dir(self.0.path())
+            .env("NO_COLOR", "1")
+            .args(line.split_whitespace())
+            .write_stdin(stdin)
+            .output()
+            .expect("the command starts");
+        Run {
+            line: line.to_owned(),
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Tensors `q`, `k`, `v` for the window, with some of them replaced.
+    fn tensors(&self, name: &str, dtype: Dtype, replaced: &[(&str, Vec<usize>)], left_out: &str) {
+        let width = if dtype == Dtype::F32 { 4 } else { 2 };
+        let mut dims: Vec<(&str, Vec<usize>)> =
+            vec![("q", vec![1, 2, 5, 8]), ("k", vec![1, 1, 5, 8]), ("v", vec![1, 1, 5, 8])];
+        for (name, other) in replaced {
+            dims.retain(|(own, _)| own != name);
+            dims.push((name, other.clone()));
+        }
+        dims.retain(|(own, _)| *own != left_out);
+        let bytes: Vec<Vec<u8>> =
+            dims.iter().map(|(_, dims)| vec![0; dims.iter().product::<usize>() * width]).collect();
+        let views = dims.iter().zip(&bytes).map(|((name, dims), bytes)| {
+            (*name, TensorView::new(dtype, dims.clone(), bytes).expect("as many bytes as it needs"))
+        });
+        serialize_to_file(views.collect::<Vec<_>>(), None, &self.path(name)).expect("it can be written");
+    }
+}
+
+struct Run {
+    line: String,
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Run {
+    /// Ends with this code, having said all of this on stderr.
+    #[track_caller]
+    fn ends(self, code: i32, says: &[&str]) -> Self {
+        assert_eq!(self.code, Some(code), "`{}`:\n{}\n{}", self.line, self.out, self.err);
+        for wanted in says {
+            assert!(self.err.contains(wanted), "`{}` does not say `{wanted}`:\n{}", self.line, self.err);
+        }
+        assert!(!self.err.contains("panicked"), "`{}`: {}", self.line, self.err);
+        self
+    }
+}
+
+#[test]
+fn check_reports_errors_and_exits_with_one() {
+    let place = Place::new();
+    assert_eq!(place.run("check window.dmac").ends(0, &[]).out, "");
+    place.run("check broken.dmac window.dmac").ends(1, &["error[E0201]", "k_len", "broken.dmac:1:"]);
+    place.run_with("check -", BROKEN).ends(1, &["<stdin>"]);
+    place.run("check nothing.dmac").ends(3, &["cannot read nothing.dmac"]);
+    place.run("check").ends(2, &["Usage"]);
+    let json = place.run("check broken.dmac --message-format json").ends(1, &[]);
+    assert!(json.out.starts_with('{') && json.out.contains("E0201"), "{}", json.out);
+    assert_eq!(json.err, "");
+    let short = place.run("check broken.dmac --message-format short").ends(1, &["broken.dmac:1:"]);
+    assert_eq!(short.err.lines().count(), 1, "{}", short.err);
+    place.write("bytes.dmac", &[0xff, 0xfe, 0]);
+    place.run("check bytes.dmac").ends(1, &["E0101"]);
+}
+
+#[test]
+fn fmt_formats_in_place_and_checks() {
+    let place = Place::new();
+    place.write("wide.dmac", b"attention   wide {mask j<=i}\n");
+    place.run("fmt --check wide.dmac").ends(1, &["not formatted"]);
+    place.run("fmt wide.dmac").ends(0, &[]);
+    assert_eq!(std::fs::read_to_string(place.path("wide.dmac")).unwrap(), "attention wide { mask j <= i }\n");
+    place.run("fmt --check wide.dmac window.dmac").ends(0, &[]);
+    let piped = place.run_with("fmt -", "attention   wide {mask j<=i}");
+    assert_eq!(piped.ends(0, &[]).out, "attention wide { mask j <= i }\n");
+    place.write("open.dmac", b"attention open {");
+    place.run("fmt open.dmac").ends(1, &["E0106"]);
+    assert_eq!(std::fs::read_to_string(place.path("open.dmac")).unwrap(), "attention open {");
+}
+
+#[test]
+fn explain_knows_codes_and_programs() {
+    let place = Place::new();
+    let page = place.run("explain E0103").ends(0, &[]);
+    assert!(page.out.starts_with("# E0103"), "{}", page.out);
+    place.run("explain E0999").ends(2, &["no code E0999"]);
+    let program = place.run("explain window.dmac").ends(0, &[]);
+    assert!(program.out.starts_with("window\n") && program.out.contains("w ="), "{}", program.out);
+    place.run("explain broken.dmac").ends(1, &["E0201"]);
+}
+
+#[test]
+fn compile_writes_one_file_a_kind() {
+    let place = Place::new();
+    let line = "compile window.dmac --head-dim 8 --emit ast,ir,kernel,clif,obj,header,manifest -o made";
+    place.run(line).ends(0, &[]);
+    let made: Vec<String> = place.files().into_iter().filter(|name| name.starts_with("made.")).collect();
+    for kind in ["ast", "clif", "h", "ir", "json", "kernel", "o"] {
+        assert!(made.contains(&format!("made.{kind}")), "{kind} is not in {made:?}");
+    }
+    let clif = std::fs::read(place.path("made.clif")).unwrap();
+    place.run("compile window.dmac --head-dim 8 --emit clif -o again").ends(0, &[]);
+    assert_eq!(clif, std::fs::read(place.path("again.clif")).unwrap());
+
+    place.run("compile broken.dmac --head-dim 8 --emit obj -o none").ends(1, &["E0201"]);
+    place.run("compile window.dmac --head-dim 8 --emit obj -o none --target vax").ends(4, &["vax"]);
+    place.run("compile window.dmac --head-dim 8 --emit obj -o no/such/folder/x").ends(3, &["cannot write"]);
+    place.run("compile window.dmac --head-dim 12 --emit obj -o none").ends(1, &["12"]);
+    place.run("compile window.dmac --head-dim 8 -D v=3 --emit obj -o none").ends(1, &["`v`"]);
+    assert!(!place.files().iter().any(|name| name.starts_with("none")), "{:?}", place.files());
+}
+
+#[test]
+fn run_and_the_reference_agree() {
+    let place = Place::new();
+    let sizes = "--random B=2,H=4,G=2,M=19,N=23,D=8 --seed 3";
+    place.run(&format!("run window.dmac {sizes} --device interp -o reference.safetensors")).ends(0, &[]);
+    let run = place
+        .run(&format!("run window.dmac {sizes} --expect reference.safetensors"))
+        .ends(0, &["out:", "lse:"]);
+    assert!(run.out.starts_with("out  f32 [2, 4, 19, 8]"), "{}", run.out);
+    place.run(&format!("run window.dmac {sizes} -D w=9 --expect reference.safetensors")).ends(1, &["out:"]);
+    place.run("run window.dmac --random M=0,N=0,D=8").ends(0, &[]);
+    place.run("run window.dmac --random M=5,N=5,D=8 -D w=0").ends(0, &[]);
+    place.run("run window.dmac --random M=5,N=5,D=8 -D w=1000").ends(0, &[]);
+    for threads in [1, 3] {
+        place.run(&format!("run window.dmac {sizes} --threads {threads}")).ends(0, &[]);
+    }
+}
+
+#[test]
+fn verify_says_a_line_a_program() {
+    let place = Place::new();
+    let run = place.run("verify window.dmac --random B=1,H=2,M=33,N=33,D=8 --dtype f32,bf16").ends(0, &[]);
+    assert!(run.out.starts_with("ok") && run.out.contains("window.dmac"), "{}", run.out);
+    assert_eq!(run.out.lines().count(), 1, "{}", run.out);
+    place.run("verify broken.dmac --random D=8").ends(1, &["E0201"]);
+    place.run("verify nothing.dmac").ends(3, &["nothing.dmac"]);
+}
+
+#[test]
+fn wrong_sizes_are_usage_errors() {
+    let place = Place::new();
+    place.run("run window.dmac").ends(2, &["--input"]);
+    place.run("run window.dmac --random M=x").ends(2, &["`x` is not a size"]);
+    place.run("run window.dmac --random M=5,N=5").ends(2, &["--head-dim"]);
+    place.run("run window.dmac --random M=5,N=5,D=8,Z=3").ends(2, &["`Z`"]);
+    place.run("run window.dmac --random M=5,N=5,D=8 --threads 0").ends(2, &["thread"]);
+    place.run("run window.dmac --random M=5,N=5,D=8 --device gpu").ends(2, &["gpu"]);
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_named() {
+    let place = Place::new();
+    let run = |name: &str, says: &[&str]| {
+        let before = place.files();
+        place.run(&format!("run window.dmac --input {name} -o out.safetensors")).ends(3, says);
+        assert_eq!(place.files(), before, "nothing is written");
+    };
+    place.tensors("whole", Dtype::F32, &[], "");
+    place.tensors("no_v", Dtype::F32, &[], "v");
+    run("no_v", &["`v`"]);
+    place.tensors("no_q", Dtype::F32, &[], "q");
+    run("no_q", &["`q`"]);
+    place.tensors("rank", Dtype::F32, &[("k", vec![5, 8])], "");
+    run("rank", &["k"]);
+    place.tensors("shape", Dtype::F32, &[("v", vec![1, 1, 6, 8])], "");
+    run("shape", &["N"]);
+    place.tensors(
+        "heads",
+        Dtype::F32,
+        &[("q", vec![1, 3, 5, 8]), ("k", vec![1, 2, 5, 8]), ("v", vec![1, 2, 5, 8])],
+        "",
+    );
+    run("heads", &["multiple"]);
+    place.tensors("more", Dtype::F32, &[("slope", vec![2])], "");
+    run("more", &["slope"]);
+    place.tensors("half", Dtype::F16, &[], "");
+    place.run("run window.dmac --input half --dtype f32").ends(3, &["f16", "f32"]);
+    place.run("run window.dmac --input half -o half_out").ends(0, &[]);
+    place.run("run window.dmac --input whole -o no/such/folder/out").ends(3, &["cannot write"]);
+    place.run("run window.dmac --input nothing").ends(3, &["cannot read nothing"]);
+}
+
+#[test]
+fn hostile_files_are_refused() {
+    let place = Place::new();
+    place.tensors("whole", Dtype::F32, &[], "");
+    let whole = std::fs::read(place.path("whole")).unwrap();
+    let header = |json: &str| [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &[0; 64]].concat();
+    let files: [(&str, Vec<u8>); 8] = [
+        ("empty", vec![]),
+        ("cut", whole[..whole.len() - 9].to_vec()),
+        ("cut_in_header", whole[..20].to_vec()),
+        ("endless_header", [&u64::MAX.to_le_bytes()[..], b"{}"].concat()),
+        ("no_json", header("not json")),
+        ("past_the_end", header(r#"{"q":{"dtype":"F32","shape":[1,1,1,8],"data_offsets":[0,99999]}}"#)),
+        ("backwards", header(r#"{"q":{"dtype":"F32","shape":[1,1,1,8],"data_offsets":[32,0]}}"#)),
+        (
+            "overflow",
+            header(
+                r#"{"q":{"dtype":"F32","shape":[9223372036854775807,9223372036854775807,8,8],"data_offsets":[0,64]}}"#,
+            ),
+        ),
+    ];
+    for (name, bytes) in files {
+        place.write(name, &bytes);
+        place.run(&format!("run window.dmac --input {name} -o out")).ends(3, &[name]);
+    }
+    assert!(!Path::exists(&place.path("out")));
+}
