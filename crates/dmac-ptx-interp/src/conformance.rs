@@ -134,6 +134,14 @@ impl CaseBuffer {
     }
 }
 
+/// Marks the last case as one for Hopper.
+pub(crate) fn only_hopper(all: &mut [Case]) {
+    if let Some(last) = all.last_mut() {
+        last.target = Target::Sm90a;
+        last.ptx = last.ptx.replacen(".target sm_80", ".target sm_90a", 1);
+    }
+}
+
 /// A module with the entry `t`: `params` and `body` as PTX, targets and shared memory filled in.
 pub(crate) fn kernel(target: Target, smem: bool, threads: u32, params: &[&str], body: &str) -> String {
     let target = match target {

@@ -1,7 +1,7 @@
 //! Happens-before: which accesses synchronisation orders, and which it does not.
 //!
-//! Every warp and every mbarrier of a cluster is an agent with a counter. A warp's [`Clock`] says how far it knows
-//! each agent to be; barriers, mbarriers and atomics carry clocks from one warp to another. Shared memory has a
+//! Every warp and every mbarrier of a cluster is an actor with a counter. A warp's [`Clock`] says how far it knows
+//! each actor to be; barriers, mbarriers and atomics carry clocks from one warp to another. Shared memory has a
 //! shadow word per four bytes with the last write and the reads since; an access that an earlier conflicting one does
 //! not happen before is a race, whatever the schedule of this run was. An asynchronous operation is ordered only by
 //! its completion as somebody waited for it (a phase of an mbarrier, a `wait_group`), never by having landed.

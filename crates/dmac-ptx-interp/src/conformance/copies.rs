@@ -165,6 +165,18 @@ fn atomics(all: &mut Vec<Case>) {
         input(1),
         CaseBuffer::output((0..THREADS).flat_map(|i| (1000 + i).to_le_bytes()).collect(), Tolerance::Exact),
     );
+    let want: Vec<u8> =
+        [48.0f32, 48.0].iter().flat_map(|x| half::f16::from_f32(*x).to_bits().to_le_bytes()).collect();
+    case(
+        all,
+        "red.global.add.noftz.f16x2",
+        Target::Sm80,
+        0,
+        "    setp.ne.u32 %k, %i, 0; mov.b32 %t0, 0; @!%k st.global.b32 [%q], %t0; bar.sync 0; and.b32 %t0, %i, 1; \
+         setp.eq.u32 %k, %t0, 0; selp.b32 %t1, 0x3C000000, 0x00003C00, %k; red.global.add.noftz.f16x2 [%q], %t1;\n",
+        input(1),
+        CaseBuffer::output(want, Tolerance::Exact),
+    );
     // Small integers: the sum is exact in any order.
     let want: f32 = (0..THREADS).map(|i| (i % 17) as f32).sum();
     case(
@@ -232,6 +244,22 @@ fn cp_async(all: &mut Vec<Case>) {
         raw.clone(),
         CaseBuffer::output(raw, Tolerance::Exact),
     );
+    // The arrivals raise the pending count themselves: one arrival of thread 0 completes the phase after theirs.
+    let raw = input(4 * n);
+    case(
+        all,
+        "cp.async.mbarrier.arrive raises the count",
+        Target::Sm80,
+        16 * THREADS + 8,
+        "    setp.ne.u32 %k, %i, 0; @!%k mbarrier.init.shared::cta.b64 [%m+1536], 1; bar.sync 0;\n    \
+         mad.wide.u32 %u, %i, 16, %p; mad.lo.u32 %s, %i, 16, %m; cp.async.cg.shared.global [%s], [%u], 16;\n    \
+         cp.async.mbarrier.arrive.shared::cta.b64 [%m+1536]; bar.sync 0; \
+         @!%k mbarrier.arrive.shared::cta.b64 %w0, [%m+1536];\n$W: mbarrier.test_wait.parity.shared::cta.b64 %k, [%m+1536], \
+         0; @!%k bra $W;\n    xor.b32 %t0, %i, 1; mad.lo.u32 %s, %t0, 16, %m; ld.shared.v4.b32 {%t1,%t2,%t3,%t4}, [%s]; \
+         mad.wide.u32 %v, %t0, 16, %q; st.global.v4.b32 [%v], {%t1,%t2,%t3,%t4};\n",
+        raw.clone(),
+        CaseBuffer::output(raw, Tolerance::Exact),
+    );
     // Completion on an mbarrier: neighbours read what another thread copied.
     let raw = input(4 * n);
     let rotated: Vec<u8> = (0..n).flat_map(|i| raw[(i + 37) % n * 16..][..16].to_vec()).collect();
@@ -267,6 +295,16 @@ fn bulk(all: &mut Vec<Case>) {
     );
     let out = CaseBuffer::output(raw.clone(), Tolerance::Exact);
     case(all, "cp.async.bulk from global to shared memory", Target::Sm90a, 1088, &body, raw.clone(), out);
+    let hinted = load
+        .replacen("bytes [%m+32]", "bytes.L2::cache_hint [%m+32]", 1)
+        .replacen("1008, [%m+16];", "1008, [%m+16], %w0;", 1)
+        .replacen("mbarrier", "createpolicy.fractional.L2::evict_last.b64 %w0, 1.0;\n    mbarrier", 1);
+    let body = format!(
+        "{start}{hinted}\n{WAIT}\n    mad.lo.u32 %s, %i, 8, %m; mad.wide.u32 %v, %i, 8, %q; ld.shared.b64 %w1, [%s+32]; \
+         st.global.b64 [%v], %w1;\n"
+    );
+    let out = CaseBuffer::output(raw[..768].to_vec(), Tolerance::Exact);
+    case(all, "cp.async.bulk with a cache hint", Target::Sm90a, 1088, &body, raw.clone(), out);
     // 96 threads write, one stores in bulk.
     let words = input(THREADS as usize);
     let body = "    mad.wide.u32 %u, %i, 4, %p; ld.global.b32 %t0, [%u]; mad.lo.u32 %s, %i, 4, %m; st.shared.b32 [%s], %t0;\n    \

@@ -1,7 +1,7 @@
 //! Floating-point arithmetic, approximations and conversions.
 
 use super::scalar::{ELEMENTS, Scalar, scalar};
-use super::{Case, Tolerance, noise};
+use super::{Case, Tolerance, noise, only_hopper};
 use half::{bf16, f16};
 
 /// f32 bits: specials, subnormals, exact and awkward numbers, then noise over all exponents near one.
@@ -161,6 +161,7 @@ pub(super) fn add(all: &mut Vec<Case>) {
     t.approx("tanh.approx.f32 %d, %a;", (-6.0, 6.0), (2f64.powf(-10.9), 0.0), f64::tanh);
     special_values(all);
     halves(all);
+    bf16_functions(all);
     conversions(all);
 }
 
@@ -222,18 +223,14 @@ fn halves(all: &mut Vec<Case>) {
         ("fma.rn", 3, |a, b, c| a.mul_add(b, c)),
         ("max", 2, |a, b, _| a.max(b)),
     ];
-    for (name, n, op) in ops {
+    for (op_name, n, op) in ops {
         for bf in [false, true] {
-            if bf && matches!(name, "add" | "sub" | "mul") {
-                // Only sm_90 has these; the fused form covers the arithmetic.
-                continue;
-            }
             let ty = if bf { "bf16x2" } else { "f16x2" };
             let operands = ["%a", "%b", "%c"][..n].join(", ");
-            let code = format!("{name}.{ty} %d, {operands};");
+            let code = format!("{op_name}.{ty} %d, {operands};");
             let inputs: Vec<Vec<u64>> =
                 (0..n as u64).map(|i| if bf { as_bf16(pairs(i)) } else { pairs(i) }).collect();
-            let name = format!("{name}.{ty}");
+            let name = format!("{op_name}.{ty}");
             let test = Scalar {
                 name: &name,
                 code: &code,
@@ -255,6 +252,9 @@ fn halves(all: &mut Vec<Case>) {
                 };
                 pack(half(0), half(16))
             });
+            if bf && matches!(op_name, "add" | "sub" | "mul") {
+                only_hopper(all);
+            }
         }
     }
     let inputs = pairs(9);
@@ -277,6 +277,26 @@ fn halves(all: &mut Vec<Case>) {
             let half = |x: u64| f16::from_f64(op(f16::from_bits(x as u16).to_f64())).to_bits();
             pack(half(v[0]), half(v[0] >> 16))
         });
+    }
+}
+
+/// The approximations of bf16 pairs, which only Hopper has.
+fn bf16_functions(all: &mut Vec<Case>) {
+    for (code, (relative, absolute), op) in [
+        // 2^-7 and 2^-8 as the ISA documents them, and the rounding of the expected value.
+        ("ex2.approx.ftz.bf16x2 %d, %a;", (2f64.powf(-6.4), 0.0), f64::exp2 as fn(f64) -> f64),
+        ("tanh.approx.bf16x2 %d, %a;", (0.0, 2f64.powf(-7.0)), f64::tanh),
+    ] {
+        let name = code.split_whitespace().next().unwrap_or(code);
+        let tolerance = Tolerance::Half { bf16: true, relative, absolute };
+        let to = |x: u64| u64::from(bf16::from_f32(f(x)).to_bits());
+        let (low, high) = (moderate(21, -5.0, 5.0), moderate(22, -5.0, 5.0));
+        let inputs: Vec<u64> = low.iter().zip(&high).map(|(a, b)| to(*a) | to(*b) << 16).collect();
+        scalar(all, &Scalar { name, code, sources: &["b32"], result: "b32", tolerance }, &[inputs], |v| {
+            let half = |x: u64| bf16::from_f64(op(bf16::from_bits(x as u16).to_f64())).to_bits();
+            pack(half(v[0]), half(v[0] >> 16))
+        });
+        only_hopper(all);
     }
 }
 
@@ -329,6 +349,9 @@ fn conversions(all: &mut Vec<Case>) {
         &[singles(4).iter().map(|x| x >> 16 & 0xFFFF).collect()],
         &|v| u64::from((v[0] as u32) << 16),
     );
+    run("cvt.rna.tf32.f32 %d, %a;", &["f32"], "b32", &[moderate(6, -1e6, 1e6)], &|v| {
+        (v[0] + 0x1000) & 0xFFFF_E000
+    });
     run("cvt.rzi.s32.f32 %d, %a;", &["f32"], "b32", &[singles(5)], &|v| u64::from(f(v[0]) as i32 as u32));
     run("cvt.rni.s32.f32 %d, %a;", &["f32"], "b32", &[singles(5)], &|v| {
         u64::from(f(v[0]).round_ties_even() as i32 as u32)

@@ -1,6 +1,6 @@
 //! Exchanges between lanes: shuffles, votes, matches, reductions, election, divergence and reconvergence.
 
-use super::{Case, CaseArg, CaseBuffer, Target, Tolerance, kernel, noise};
+use super::{Case, CaseArg, CaseBuffer, Target, Tolerance, kernel, noise, only_hopper};
 
 /// Two warps.
 const THREADS: usize = 64;
@@ -138,8 +138,5 @@ fn divergence(all: &mut Vec<Case>, random: &[u32]) {
 
     let code = "elect.sync %t0|%k, -1; selp.b32 %t1, 1, 0, %k; redux.sync.add.u32 %d, %t1, -1;";
     warp(all, "elect.sync elects one lane", code, random, |_, _| 1);
-    if let Some(last) = all.last_mut() {
-        last.target = Target::Sm90a;
-        last.ptx = last.ptx.replace("sm_80", "sm_90a");
-    }
+    only_hopper(all);
 }

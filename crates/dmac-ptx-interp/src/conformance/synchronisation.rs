@@ -1,6 +1,7 @@
 //! Barriers that count: mbarrier phases and states, named barriers and their reductions, clusters.
 
 use super::{Case, CaseArg, CaseBuffer, Target, Tolerance, kernel};
+use crate::{Buffer, Swizzle, TensorElement, TensorMap};
 
 /// A kernel without inputs; `%q` is the output, `%i` the thread, `%m` shared memory.
 fn case(all: &mut Vec<Case>, name: &str, target: Target, threads: u32, body: &str, want: Vec<u8>) {
@@ -149,5 +150,83 @@ fn clusters(all: &mut Vec<Case>) {
             Tolerance::Exact,
         )],
         args: vec![CaseArg::Buffer(0)],
+    });
+    // Each block sends 512 bytes of its shared memory to the other's, which waits for them.
+    let body = "    .reg .b32 %i, %m, %r, %s, %t<8>; .reg .b64 %q, %v; .reg .pred %k;\n    mov.u32 %i, %tid.x; mov.u32 %m, smem; \
+                ld.param.u64 %q, [out]; mov.u32 %r, %cluster_ctarank; mad.lo.u32 %t0, %r, 128, %i; mad.wide.u32 %v, %t0, 4, %q;\n    \
+                mad.lo.u32 %s, %i, 4, %m; st.shared.b32 [%s+64], %t0; setp.ne.u32 %k, %i, 0; \
+                @!%k mbarrier.init.shared::cta.b64 [%m], 1; @!%k fence.mbarrier_init.release.cluster; \
+                @!%k mbarrier.arrive.expect_tx.shared::cta.b64 _, [%m], 512; fence.proxy.async.shared::cta;\n    \
+                barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned; xor.b32 %t2, %r, 1; \
+                mapa.shared::cluster.u32 %t3, %m, %t2; add.u32 %t4, %m, 64; add.u32 %t5, %t3, 1024;\n    \
+                @%k bra $W; cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%t5], [%t4], 512, [%t3];\n$W: \
+                mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 %k, [%m], 0; @!%k bra $W;\n    \
+                ld.shared.b32 %t6, [%s+1024]; st.global.b32 [%v], %t6; barrier.cluster.arrive.aligned; \
+                barrier.cluster.wait.aligned;\n";
+    all.push(Case {
+        name: "cp.async.bulk between the blocks of a cluster".to_owned(),
+        ptx: kernel(Target::Sm90a, true, 128, &[".param .u64 out"], body),
+        target: Target::Sm90a,
+        grid: 2,
+        threads: 128,
+        cluster: 2,
+        smem: 2048,
+        buffers: vec![CaseBuffer::output(words(256, |t| (t + 128) % 256), Tolerance::Exact)],
+        args: vec![CaseArg::Buffer(0)],
+    });
+    multicast(all);
+    let body = "    setp.lt.u32 %k, %i, 128; @%k bra $P; setmaxnreg.inc.sync.aligned.u32 240; add.u32 %t0, %i, 1000; bra $E;\n$P: \
+                setmaxnreg.dec.sync.aligned.u32 24; mov.u32 %t0, 5;\n$E: st.global.b32 [%v], %t0;\n";
+    case(
+        all,
+        "setmaxnreg moves registers",
+        Target::Sm90a,
+        384,
+        body,
+        words(384, |i| if i < 128 { 5 } else { i + 1000 }),
+    );
+    if let Some(last) = all.last_mut() {
+        // Without it ptxas does not know the registers at entry and ignores the instruction.
+        last.ptx = last.ptx.replacen(".reqntid 384, 1, 1\n", ".reqntid 384, 1, 1\n.minnctapersm 1\n", 1);
+    }
+}
+
+/// Each block loads half of a tile for both.
+fn multicast(all: &mut Vec<Case>) {
+    let body = "    .reg .b32 %i, %m, %r, %s, %t<8>; .reg .b64 %q, %v, %p; .reg .pred %k; .reg .b16 %h;\n    mov.u32 %i, %tid.x; \
+                mov.u32 %m, smem; ld.param.u64 %q, [out]; mov.u32 %r, %cluster_ctarank; mov.b64 %p, map; cvta.param.u64 %p, %p; \
+                mov.b16 %h, 3;\n    setp.ne.u32 %k, %i, 0; @!%k mbarrier.init.shared::cta.b64 [%m+2048], 1; \
+                @!%k fence.mbarrier_init.release.cluster; @!%k mbarrier.arrive.expect_tx.shared::cta.b64 _, [%m+2048], 2048;\n    \
+                barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned; shl.b32 %t0, %r, 3; \
+                mad.lo.u32 %t1, %r, 1024, %m; @%k bra $W;\n    \
+                cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%t1], \
+                [%p, {0, %t0}], [%m+2048], %h;\n$W: mbarrier.try_wait.parity.shared::cta.b64 %k, [%m+2048], 0; @!%k bra $W;\n    \
+                mad.lo.u32 %s, %i, 16, %m; ld.shared.v4.b32 {%t2,%t3,%t4,%t5}, [%s]; mad.lo.u32 %t0, %r, 128, %i; \
+                mad.wide.u32 %v, %t0, 16, %q; st.global.v4.b32 [%v], {%t2,%t3,%t4,%t5}; barrier.cluster.arrive.aligned; \
+                barrier.cluster.wait.aligned;\n";
+    let tile = words(512, |i| i.wrapping_mul(2_654_435_761));
+    let map = TensorMap {
+        buffer: Buffer { index: 0, address: 0, bytes: 0 },
+        offset: 0,
+        element: TensorElement::Bf16,
+        dims: vec![64, 16],
+        strides: vec![128],
+        box_dims: vec![64, 8],
+        swizzle: Swizzle::None,
+        nan_fill: false,
+    };
+    all.push(Case {
+        name: "TMA multicast to a cluster".to_owned(),
+        ptx: kernel(Target::Sm90a, true, 128, &[".param .align 64 .b8 map[128]", ".param .u64 out"], body),
+        target: Target::Sm90a,
+        grid: 2,
+        threads: 128,
+        cluster: 2,
+        smem: 2056,
+        buffers: vec![
+            CaseBuffer::input(tile.clone()),
+            CaseBuffer::output([tile.clone(), tile].concat(), Tolerance::Exact),
+        ],
+        args: vec![CaseArg::TensorMap(0, map), CaseArg::Buffer(1)],
     });
 }

@@ -297,4 +297,97 @@ pub(super) fn add(all: &mut Vec<Case>) {
             ..base
         },
     );
+    chain(all);
+}
+
+/// Two batches in flight over a K of 64: four products of one accumulator each, descriptors advanced by 32 bytes, the
+/// first result read while the second batch runs.
+fn chain(all: &mut Vec<Case>) {
+    let (n, k) = (32, 64);
+    let (a, b) = (values(64 * k, 21), values(n * k, 22));
+    // Rows of 128 bytes, eight to a group, swizzled: the K-major layout of a whole tile.
+    let tile = |rows: usize, v: &[f64]| -> Vec<u8> {
+        let mut raw = vec![0u8; rows * 128];
+        for i in 0..rows {
+            for c in 0..k {
+                let linear = i * 128 + 2 * c;
+                let at = linear ^ (linear >> 7 & 7) << 4;
+                raw[at..at + 2].copy_from_slice(&bf16::from_f64(v[i * k + c]).to_bits().to_le_bytes());
+            }
+        }
+        raw
+    };
+    let (a_bytes, b_bytes) = (tile(64, &a), tile(n, &b));
+    let acc = |p: &str| (0..n / 2).map(|i| format!("%{p}{i}")).collect::<Vec<_>>().join(",");
+    let mut body = format!(
+        "    .reg .b32 %i, %m, %s, %x<4>, %r, %c, %lo; .reg .f32 %d<{0}>, %e<{0}>; .reg .b64 %p, %q, %v, %da, %db; \
+         .reg .pred %k;\n    mov.u32 %i, %tid.x; mov.u32 %m, smem; ld.param.u64 %q, [out];\n",
+        n / 2
+    );
+    for (input, size, at) in [("in0", a_bytes.len(), 0), ("in1", b_bytes.len(), a_bytes.len())] {
+        body += &format!(
+            "    ld.param.u64 %p, [{input}]; shl.b32 %s, %i, 4;\n$L{at}: setp.ge.u32 %k, %s, {size}; @%k bra $E{at}; \
+             cvt.u64.u32 %v, %s; add.s64 %v, %v, %p; ld.global.v4.b32 {{%x0,%x1,%x2,%x3}}, [%v]; add.u32 %lo, %m, %s; \
+             st.shared.v4.b32 [%lo+{at}], {{%x0,%x1,%x2,%x3}}; add.u32 %s, %s, 2048; bra $L{at};\n$E{at}:\n"
+        );
+    }
+    body += &format!(
+        "    fence.proxy.async.shared::cta; bar.sync 0; shr.u32 %lo, %m, 4; mov.b64 %da, {{%lo, 0x40000040}}; \
+         add.u32 %lo, %lo, {}; mov.b64 %db, {{%lo, 0x40000040}};\n",
+        a_bytes.len() / 16
+    );
+    for (batch, p) in ["d", "e"].into_iter().enumerate() {
+        body += "    wgmma.fence.sync.aligned;\n";
+        for step in 0..4 {
+            let scale = i32::from(step > 0);
+            body += &format!(
+                "    wgmma.mma_async.sync.aligned.m64n{n}k16.f32.bf16.bf16 {{{}}}, %da, %db, {scale}, {}, 1, 0, 0;\n",
+                acc(p),
+                if batch == 0 { 1 } else { -1 }
+            );
+            if step < 3 || batch == 0 {
+                let by = if step < 3 { 2 } else { -6 };
+                body += &format!("    add.s64 %da, %da, {by}; add.s64 %db, %db, {by};\n");
+            }
+        }
+        body += "    wgmma.commit_group.sync.aligned;\n";
+    }
+    body += "    shr.u32 %r, %i, 5; and.b32 %s, %i, 31; shr.u32 %c, %s, 2; mad.lo.u32 %r, %r, 16, %c; and.b32 %c, %i, 3; \
+             shl.b32 %c, %c, 1;\n";
+    body += &format!(
+        "    mad.lo.u32 %s, %r, {n}, %c; mad.wide.u32 %v, %s, 4, %q;\n    wgmma.wait_group.sync.aligned 1;\n"
+    );
+    for (p, base) in [("d", 0), ("e", 64 * n * 4)] {
+        for i in 0..n / 2 {
+            let offset = base + (i / 4 * 8 + (i & 1) + (i % 4 / 2) * 8 * n) * 4;
+            body += &format!("    st.global.b32 [%v+{offset}], %{p}{i};\n");
+        }
+        if p == "d" {
+            body += "    wgmma.wait_group.sync.aligned 0;\n";
+        }
+    }
+    let want: Vec<u8> = [1.0, -1.0]
+        .iter()
+        .flat_map(|sign| (0..64 * n).map(move |i| (sign, i / n, i % n)))
+        .flat_map(|(sign, i, j)| {
+            let sum: f64 = (0..k).map(|x| a[i * k + x] * b[j * k + x]).sum();
+            ((sign * sum) as f32 + 0.0).to_le_bytes()
+        })
+        .collect();
+    let params = [".param .u64 in0", ".param .u64 in1", ".param .u64 out"];
+    all.push(Case {
+        name: "wgmma batches over a K of 64, two in flight".to_owned(),
+        ptx: kernel(Target::Sm90a, true, 128, &params, &body),
+        target: Target::Sm90a,
+        grid: 1,
+        threads: 128,
+        cluster: 1,
+        smem: (a_bytes.len() + b_bytes.len()) as u32,
+        buffers: vec![
+            CaseBuffer::input(a_bytes),
+            CaseBuffer::input(b_bytes),
+            CaseBuffer::output(want, Tolerance::F32 { relative: 0.0, absolute: 0.0 }),
+        ],
+        args: (0..3).map(CaseArg::Buffer).collect(),
+    });
 }

@@ -1,6 +1,6 @@
 //! mbarrier objects: arrival counts, transaction counts and phases.
 //!
-//! A phase completes when no arrivals and no transaction bytes are pending. Every mbarrier is an agent of the
+//! A phase completes when no arrivals and no transaction bytes are pending. Every mbarrier is an actor of the
 //! happens-before relation whose clock is its number of completed phases: a copy that completes in phase p is ordered
 //! before everybody who saw phase p complete.
 
@@ -24,7 +24,7 @@ pub(crate) struct Mbarrier {
     arriving: Knowledge,
     done: Knowledge,
     /// Its clock in the happens-before relation.
-    pub agent: u32,
+    pub actor: u32,
     pub init: AccessId,
     init_warp: usize,
     /// Its initialisation was made visible to the async proxy.
@@ -127,7 +127,7 @@ impl Unit<'_> {
     /// The asynchronous operation `op` completes in the current phase of `bar`.
     pub(super) fn mbar_completes(&mut self, op: AccessId, bar: u32) {
         let b = &self.mbars[bar as usize];
-        self.history.complete(op, b.agent, (b.phase + 1) as u32);
+        self.history.complete(op, b.actor, (b.phase + 1) as u32);
     }
 
     /// `n` arrivals; `know` is what they pass on.
@@ -246,7 +246,7 @@ impl Unit<'_> {
             self.touch_shared(at, lane, cta, (offset, 8), true, Flags::default());
             let init = self.access(at, Flags::default());
             let index = self.mbars.len() as u32;
-            let agent = self.warps.len() as u32 + index;
+            let actor = self.warps.len() as u32 + index;
             self.mbars.push(Mbarrier {
                 cta,
                 address: offset,
@@ -256,7 +256,7 @@ impl Unit<'_> {
                 phase: 0,
                 arriving: Knowledge::default(),
                 done: Knowledge::default(),
-                agent,
+                actor,
                 init,
                 init_warp: at.w,
                 published: false,
@@ -318,7 +318,7 @@ impl Unit<'_> {
                 let b = &self.mbars[bar as usize];
                 let warp = &mut self.warps[at.w];
                 warp.know.join(&b.done);
-                warp.know.clock.raise(b.agent, b.phase as u32);
+                warp.know.clock.raise(b.actor, b.phase as u32);
             }
         }
         self.warps[at.w].set_pred(d, complete, at.mask);

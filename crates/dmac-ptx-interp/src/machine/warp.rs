@@ -105,7 +105,7 @@ pub(crate) struct Warp {
     pub steps: u64,
     /// Registers per thread at present, for `setmaxnreg`.
     pub budget: u32,
-    /// What this warp knows about the progress of every agent.
+    /// What this warp knows about the progress of every actor.
     pub know: Knowledge,
     /// Own clock.
     pub now: u32,

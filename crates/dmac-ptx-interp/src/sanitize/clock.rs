@@ -1,19 +1,19 @@
-//! Vector clocks: per agent, the last event that is known.
+//! Vector clocks: per actor, the last event that is known.
 
 use std::collections::BTreeMap;
 
-/// Counter per agent; agents beyond the end are at 0.
+/// Counter per actor; actors beyond the end are at 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Clock(Vec<u32>);
 
 impl Clock {
-    pub(crate) fn get(&self, agent: u32) -> u32 {
-        self.0.get(agent as usize).copied().unwrap_or(0)
+    pub(crate) fn get(&self, actor: u32) -> u32 {
+        self.0.get(actor as usize).copied().unwrap_or(0)
     }
 
-    /// Raises the counter of `agent` to at least `value`.
-    pub(crate) fn raise(&mut self, agent: u32, value: u32) {
-        let i = agent as usize;
+    /// Raises the counter of `actor` to at least `value`.
+    pub(crate) fn raise(&mut self, actor: u32, value: u32) {
+        let i = actor as usize;
         if i >= self.0.len() {
             self.0.resize(i + 1, 0);
         }

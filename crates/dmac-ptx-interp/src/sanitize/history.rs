@@ -25,7 +25,7 @@ pub(crate) struct Access {
     /// The warp's clock when it was issued.
     pub clock: u32,
     pub flags: Flags,
-    /// Completions of an asynchronous access: agent and the event after which it is done.
+    /// Completions of an asynchronous access: actor and the event after which it is done.
     pub done: [Option<(u32, u32)>; 2],
 }
 
@@ -34,7 +34,7 @@ impl Access {
     fn before(&self, warp: u32, clock: &Clock) -> bool {
         if self.flags.asynchronous {
             // The own wait lies before in program order.
-            self.done.iter().flatten().any(|&(agent, at)| agent == warp || clock.get(agent) >= at)
+            self.done.iter().flatten().any(|&(actor, at)| actor == warp || clock.get(actor) >= at)
         } else {
             self.warp == warp || clock.get(self.warp) >= self.clock
         }
@@ -43,7 +43,7 @@ impl Access {
     /// Whether `clock`, a proxy clock, covers it.
     fn covered(&self, proxy: &Clock) -> bool {
         if self.flags.asynchronous {
-            self.done.iter().flatten().any(|&(agent, at)| proxy.get(agent) >= at)
+            self.done.iter().flatten().any(|&(actor, at)| proxy.get(actor) >= at)
         } else {
             proxy.get(self.warp) >= self.clock
         }
@@ -85,13 +85,13 @@ impl History {
         &self.accesses[id as usize]
     }
 
-    /// The asynchronous access `id` is done once `agent` has reached `at`.
-    pub(crate) fn complete(&mut self, id: AccessId, agent: u32, at: u32) {
+    /// The asynchronous access `id` is done once `actor` has reached `at`.
+    pub(crate) fn complete(&mut self, id: AccessId, actor: u32, at: u32) {
         let done = &mut self.accesses[id as usize].done;
         if done[0].is_none() {
-            done[0] = Some((agent, at));
+            done[0] = Some((actor, at));
         } else if done[1].is_none() {
-            done[1] = Some((agent, at));
+            done[1] = Some((actor, at));
         }
     }
 

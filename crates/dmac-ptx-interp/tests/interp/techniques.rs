@@ -78,7 +78,7 @@ fn moving_data() {
         let got = m.read::<u16>(buffer(&args[3]));
         for r in 0..64 {
             for c in 0..128 {
-                let chunk = c % 64 / 8 ^ r % 8;
+                let chunk = (c % 64 / 8) ^ (r % 8);
                 let x = got[c / 64 * 4096 + r * 64 + chunk * 8 + c % 8];
                 let want = usize::try_from(index[r]).map_or(0, |i| rows[i * 128 + c]);
                 assert_eq!(x, want, "row {r} column {c}");
