@@ -15,6 +15,13 @@ use dmac_ir::{Binary, Compare, Graph, NodeId, Op, Scalar, Size, Type, Unary};
 use dmac_source::Span;
 use std::collections::BTreeMap;
 
+/// How many nodes a condition may have, written out as a tree, to be taken apart: algebra on conditions doubles them at
+/// each step, and no mask that a person writes comes near.
+const MOST_NODES: u64 = 200;
+
+/// How many operands of one operation are compared with one another, which takes a proof for each pair.
+const MOST_COMPARED: usize = 12;
+
 /// Builds canonical nodes in a graph.
 pub struct Canon<'a> {
     /// The graph.
@@ -98,7 +105,7 @@ impl<'a> Canon<'a> {
         if x == y {
             return x;
         }
-        if self.graph.ty(x).as_scalar() == Some(Scalar::Bool) {
+        if self.graph.ty(x).as_scalar() == Some(Scalar::Bool) && self.is_light(condition) {
             // As the sides of `if`, the second operands of `and` and `or` are evaluated only where they decide.
             let inverse = self.not(condition);
             let taken = self.and(&[condition, x]);
@@ -133,6 +140,16 @@ impl<'a> Canon<'a> {
             }
             _ => self.add(Op::Cast(to), &[x]),
         }
+    }
+
+    /// Whether a condition is so small that writing it twice does no harm.
+    pub(crate) fn is_light(&mut self, id: NodeId) -> bool {
+        self.keys.weight(self.graph, id) <= MOST_NODES / 8
+    }
+
+    /// Whether an expression, written out as a tree, is too large to be taken apart.
+    pub fn is_heavy(&mut self, id: NodeId) -> bool {
+        self.keys.weight(self.graph, id) > MOST_NODES
     }
 
     /// The place of a node in the canonical order.

@@ -21,6 +21,7 @@
 //! (the position of a block's own reduction), the tensor stays stored.
 
 use crate::analysis::key::Keys;
+use crate::analysis::parts;
 use crate::canonical::Canon;
 use crate::{Changed, replace_graph};
 use dmac_ir::{AxisId, AxisKind, Binary, Elem, Graph, NodeId, Op, Size, Type, Unary, Var};
@@ -149,33 +150,34 @@ fn is_copy(graph: &Graph, body: NodeId, elem: Elem) -> bool {
 }
 
 /// How many operations a body takes, if all are cheap.
-fn cost(graph: &Graph, id: NodeId) -> Option<usize> {
-    let operands = graph.operands(id);
-    let own = match graph.op(id) {
-        Op::Float(_)
-        | Op::Int(_)
-        | Op::Bool(_)
-        | Op::Param(_)
-        | Op::Size(_)
-        | Op::Index(_)
-        | Op::Position { .. }
-        | Op::KeyLength { .. }
-        | Op::TileEdge { .. }
-        | Op::Stop => 0,
-        Op::Binary(Binary::Div) => return None,
-        Op::Unary(Unary::Neg | Unary::Not | Unary::Abs | Unary::Relu | Unary::Floor)
-        | Op::Binary(_)
-        | Op::Read
-        | Op::If
-        | Op::Cast(_)
-        | Op::Compare(_)
-        | Op::InRange => 1,
-        _ => return None,
-    };
-    operands
-        .into_iter()
-        .filter(|&operand| matches!(graph.ty(operand), Type::Scalar(_)))
-        .try_fold(own, |sum, operand| Some(sum + cost(graph, operand)?))
+fn cost(graph: &Graph, body: NodeId) -> Option<usize> {
+    parts(graph, body).into_iter().filter(|&id| matches!(graph.ty(id), Type::Scalar(_))).try_fold(
+        0,
+        |sum, id| {
+            let own = match graph.op(id) {
+                Op::Float(_)
+                | Op::Int(_)
+                | Op::Bool(_)
+                | Op::Param(_)
+                | Op::Size(_)
+                | Op::Index(_)
+                | Op::Position { .. }
+                | Op::KeyLength { .. }
+                | Op::TileEdge { .. }
+                | Op::Stop => 0,
+                Op::Binary(Binary::Div) => return None,
+                Op::Unary(Unary::Neg | Unary::Not | Unary::Abs | Unary::Relu | Unary::Floor)
+                | Op::Binary(_)
+                | Op::Read
+                | Op::If
+                | Op::Cast(_)
+                | Op::Compare(_)
+                | Op::InRange => 1,
+                _ => return None,
+            };
+            Some(sum + own)
+        },
+    )
 }
 
 /// Definitions that are not rounded and that one other definition reads, at its own variables and outside of any

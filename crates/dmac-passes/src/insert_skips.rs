@@ -26,6 +26,7 @@
 
 use crate::analysis::key::Keys;
 use crate::analysis::linear::Linear;
+use crate::analysis::parts;
 use crate::analysis::proof::in_axis;
 use crate::canonical::Canon;
 use crate::{Changed, replace_graph};
@@ -99,6 +100,8 @@ impl Tile {
         let int = !operands.is_empty() && canon.graph.ty(operands[0]).as_scalar() == Some(Scalar::Int);
         match canon.graph.op(term).clone() {
             _ if self.depends(canon.graph, term) == (false, false) => term,
+            // Two predicates for each part of a term of this size would cost more than they save.
+            _ if canon.is_heavy(term) => canon.graph.bool(question == Question::MayBeActive),
             Op::Binary(op @ (Binary::And | Binary::Or)) => {
                 let x = self.decide(canon, operands[0], question);
                 let y = self.decide(canon, operands[1], question);
@@ -323,19 +326,13 @@ fn declared(canon: &mut Canon<'_>, atom: NodeId, greatest: bool) -> Option<Linea
 
 /// Whether an expression asks for membership in a set.
 fn contains(graph: &Graph, id: NodeId) -> bool {
-    *graph.op(id) == Op::Contains
-        || (matches!(graph.ty(id), Type::Scalar(_))
-            && graph.operands(id).into_iter().any(|operand| contains(graph, operand)))
+    parts(graph, id).into_iter().any(|id| *graph.op(id) == Op::Contains)
 }
 
 /// What must hold for every read in an expression to be in range, where that is not proved.
 fn guards(canon: &mut Canon<'_>, body: NodeId) -> Option<NodeId> {
     let mut conditions = Vec::new();
-    let mut stack = vec![body];
-    while let Some(id) = stack.pop() {
-        if !matches!(canon.graph.ty(id), Type::Scalar(_)) {
-            continue;
-        }
+    for id in parts(canon.graph, body) {
         let operands = canon.graph.operands(id);
         if *canon.graph.op(id) == Op::Read
             && let Type::Tensor { axes, .. } = canon.graph.ty(operands[0]).clone()
@@ -349,7 +346,6 @@ fn guards(canon: &mut Canon<'_>, body: NodeId) -> Option<NodeId> {
                 }
             }
         }
-        stack.extend(operands);
     }
     (!conditions.is_empty()).then(|| canon.and(&conditions))
 }

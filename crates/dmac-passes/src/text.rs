@@ -5,9 +5,12 @@
 
 use dmac_ir::{Binary, Compare, Domain, Edge, Field, Graph, NodeId, Op, Scalar, Size, Unary};
 
-/// A scalar node as text.
+/// How deep an expression is written out.
+const DEEPEST: usize = 14;
+
+/// A scalar node as text; `...` stands for what is nested too deeply.
 pub fn expression(graph: &Graph, id: NodeId) -> String {
-    at(graph, id, Level::Lowest)
+    at(graph, id, Level::Lowest, 0)
 }
 
 /// How tightly an operator binds; an operand that binds less is put in parentheses.
@@ -23,15 +26,18 @@ enum Level {
     Atom,
 }
 
-fn at(graph: &Graph, id: NodeId, needed: Level) -> String {
-    let (text, level) = print(graph, id);
+fn at(graph: &Graph, id: NodeId, needed: Level, depth: usize) -> String {
+    if depth == DEEPEST {
+        return "...".into();
+    }
+    let (text, level) = print(graph, id, depth + 1);
     if level < needed { format!("({text})") } else { text }
 }
 
-fn print(graph: &Graph, id: NodeId) -> (String, Level) {
+fn print(graph: &Graph, id: NodeId, depth: usize) -> (String, Level) {
     let operands = graph.operands(id);
     let name = |var| graph.var(var).name.clone();
-    let operand = |index: usize, level: Level| at(graph, operands[index], level);
+    let operand = |index: usize, level: Level| at(graph, operands[index], level, depth);
     let next = |level: Level| match level {
         Level::Lowest => Level::Or,
         Level::Or => Level::And,
@@ -42,7 +48,8 @@ fn print(graph: &Graph, id: NodeId) -> (String, Level) {
         Level::Product | Level::Atom => Level::Atom,
     };
     let call = |name: &str| {
-        let list: Vec<String> = operands.iter().map(|&operand| expression(graph, operand)).collect();
+        let list: Vec<String> =
+            operands.iter().map(|&operand| at(graph, operand, Level::Lowest, depth)).collect();
         (format!("{name}({})", list.join(", ")), Level::Atom)
     };
     let infix = |op: &str, level: Level, right: Level| {
@@ -67,7 +74,7 @@ fn print(graph: &Graph, id: NodeId) -> (String, Level) {
         Op::TileEdge { var, edge: Edge::Last, .. } => atom(format!("last({})", name(*var))),
         Op::Read => {
             let index: Vec<String> =
-                operands[1..].iter().map(|&operand| expression(graph, operand)).collect();
+                operands[1..].iter().map(|&operand| at(graph, operand, Level::Lowest, depth)).collect();
             let tensor = tensor(graph, operands[0]);
             atom(if index.is_empty() { tensor } else { format!("{tensor}[{}]", index.join(", ")) })
         }
@@ -106,7 +113,7 @@ fn print(graph: &Graph, id: NodeId) -> (String, Level) {
             (format!("if {c} then {x} else {y}"), Level::Lowest)
         }
         Op::Cast(Scalar::Int) => atom(format!("cast({}, int)", operand(0, Level::Lowest))),
-        Op::Cast(_) | Op::Stop => print(graph, operands[0]),
+        Op::Cast(_) | Op::Stop => print(graph, operands[0], depth),
         Op::Reduce { op, domains } => {
             let vars: Vec<String> = domains
                 .iter()
@@ -118,10 +125,11 @@ fn print(graph: &Graph, id: NodeId) -> (String, Level) {
                 })
                 .collect();
             let op = format!("{op:?}").to_lowercase();
-            atom(format!("{op}({}: {})", vars.join(", "), expression(graph, operands[0])))
+            atom(format!("{op}({}: {})", vars.join(", "), operand(0, Level::Lowest)))
         }
         Op::Contains => {
-            let element = operands.last().map(|&element| at(graph, element, Level::Sum)).unwrap_or_default();
+            let element =
+                operands.last().map(|&element| at(graph, element, Level::Sum, depth)).unwrap_or_default();
             (format!("{element} is selected"), Level::Compare)
         }
         _ => atom(tensor(graph, id)),

@@ -12,8 +12,9 @@
 //! The walk follows the mask term that leaves the fewest keys: a row's own keys, then lifetimes (the keys alive in a tile),
 //! then a row's own blocks; without a selection, consecutive tiles of the key axis. Every other term still masks.
 
+use crate::analysis::parts;
 use crate::{Changed, replace_graph};
-use dmac_ir::{Attend, Attendance, Form, Graph, NodeId, Normalize, Op, Tiling, Type, Walk};
+use dmac_ir::{Attend, Attendance, Form, Graph, NodeId, Normalize, Op, Tiling, Walk};
 
 /// The pass.
 pub fn run(graph: &mut Graph) -> Changed {
@@ -52,8 +53,6 @@ fn walk(graph: &Graph, attend: &Attend, operands: &[NodeId]) -> Walk {
 }
 
 /// Whether a scalar reads the lifetimes of a selection.
-pub(crate) fn reads_lifetime(graph: &Graph, id: NodeId) -> bool {
-    matches!(graph.op(id), Op::Lifetime { .. })
-        || (matches!(graph.ty(id), Type::Scalar(_))
-            && graph.operands(id).into_iter().any(|operand| reads_lifetime(graph, operand)))
+fn reads_lifetime(graph: &Graph, id: NodeId) -> bool {
+    parts(graph, id).into_iter().any(|id| matches!(graph.op(id), Op::Lifetime { .. }))
 }

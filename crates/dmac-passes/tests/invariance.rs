@@ -77,7 +77,7 @@ fn renamed(program: &str) -> String {
         }
         match names.iter().position(|name| *name == word) {
             // The other way round in the alphabet, so that nothing can rest on the order of names.
-            Some(at) => out += &format!("z{}", names.len() - at),
+            Some(at) => out.extend(["z", &(names.len() - at).to_string()]),
             None => out.push_str(&word),
         }
         word.clear();

@@ -126,3 +126,41 @@ fn dead_nodes_vanish() {
     assert_eq!((pass("eliminate_dead").run)(&mut graph), Changed(true));
     assert_eq!(graph.to_string(), live.to_string());
 }
+
+/// Expressions share their parts; nothing may take time for each way to reach one.
+#[test]
+fn shared_expressions_take_linear_time() {
+    let chain = |step: &str, last: &str| {
+        let lets: Vec<String> = (1..30)
+            .map(|at| step.replace("NEW", &format!("x{at}")).replace("OLD", &format!("x{}", at - 1)))
+            .collect();
+        format!("attention a(w: int = 9) {{ input t[b, j]: i32 in 0 .. 9\n{}\n{last} }}", lets.join("\n"))
+    };
+    let programs = [
+        chain(
+            "let NEW[b, i, j] = OLD[b, i, j] * OLD[b, i, j] + 1.0",
+            "let x0[b, i, j] = 0.5 * (i - j)\n score = score + x29[b, i, j]",
+        ),
+        chain(
+            "let NEW[b, i, j] = OLD[b, i, j] * (OLD[b, i, j] + t[b, j])",
+            "let x0[b, i, j] = i - j\n mask x29[b, i, j] < w",
+        ),
+        chain(
+            "let NEW[b, i, j] = max(OLD[b, i, j], OLD[b, i, j] div 2 + t[b, j])",
+            "let x0[b, i, j] = i - j\n mask x29[b, i, j] < w",
+        ),
+        chain(
+            "let NEW[b, i, j] = OLD[b, i, j] == (t[b, j] < i) or (OLD[b, i, j] and j < w)",
+            "let x0[b, i, j] = j <= i\n mask x29[b, i, j]",
+        ),
+        chain(
+            "let NEW[b, i, j] = if OLD[b, i, j] then t[b, j] < i else not OLD[b, i, j]",
+            "let x0[b, i, j] = j <= i\n mask not x29[b, i, j]",
+        ),
+    ];
+    for program in programs {
+        let graph = text::graph(&program);
+        let text = dmac_passes::explain::explain(&graph).to_string();
+        assert!(text.contains("walks"), "{program}");
+    }
+}

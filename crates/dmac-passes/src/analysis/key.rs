@@ -26,6 +26,9 @@ pub struct Key {
 #[derive(Default, Debug)]
 pub struct Keys {
     known: BTreeMap<NodeId, Key>,
+    weights: BTreeMap<NodeId, u64>,
+    /// Canonical negations, found so far.
+    pub(crate) negations: BTreeMap<NodeId, NodeId>,
 }
 
 impl Keys {
@@ -60,6 +63,21 @@ impl Keys {
         let key = Key { class, shape: shape_hash.0, exact: exact_hash.0 };
         self.known.insert(id, key);
         key
+    }
+
+    /// How many nodes a scalar has, written out as a tree.
+    pub fn weight(&mut self, graph: &Graph, id: NodeId) -> u64 {
+        if let Some(&weight) = self.weights.get(&id) {
+            return weight;
+        }
+        let mut weight: u64 = 1;
+        if matches!(graph.ty(id), Type::Scalar(_)) {
+            for operand in graph.operands(id) {
+                weight = weight.saturating_add(self.weight(graph, operand));
+            }
+        }
+        self.weights.insert(id, weight);
+        weight
     }
 
     /// Puts nodes in the canonical order.

@@ -35,11 +35,11 @@ impl Linear {
             Op::Unary(Unary::Neg) => operand(0).scale(-1),
             Op::Binary(Binary::Add) => operand(0).add(&operand(1)),
             Op::Binary(Binary::Sub) => operand(0).sub(&operand(1)),
+            // Constants are folded before, so a constant factor is a node; nothing else is worth looking into.
             Op::Binary(Binary::Mul) => {
-                let (x, y) = (operand(0), operand(1));
-                match (x.as_constant(), y.as_constant()) {
-                    (_, Some(by)) => x.scale(by),
-                    (Some(by), _) => y.scale(by),
+                match (graph.op(graph.operand(id, 0)), graph.op(graph.operand(id, 1))) {
+                    (_, Op::Int(by)) => operand(0).scale(*by),
+                    (Op::Int(by), _) => operand(1).scale(*by),
                     _ => None,
                 }
             }

@@ -8,6 +8,7 @@
 //! is found or not; a form that is not proved may still hold.
 
 use crate::analysis::linear::Linear;
+use crate::analysis::parts;
 use dmac_ir::{
     AxisId, AxisKind, Binary, Compare, Domain, Graph, NodeId, Op, Reduction, Size, Type, Unary, Var,
 };
@@ -75,7 +76,7 @@ impl Sum {
 type Bounds = Vec<Vec<Sum>>;
 
 /// How many replacements a proof may take, over all its branches.
-const FUEL: u32 = 300;
+const FUEL: u32 = 100;
 
 /// Whether `linear >= 0` is proved.
 pub fn never_negative(graph: &Graph, linear: &Linear) -> bool {
@@ -305,31 +306,27 @@ fn node_bounds(graph: &Graph, id: NodeId, lower_side: bool) -> Bounds {
 /// Whether evaluating an expression cannot fail, whatever the point: no read can be out of range, no divisor zero, given
 /// that all `facts` are `>= 0`.
 pub fn total(graph: &Graph, id: NodeId, facts: &[Linear]) -> bool {
-    let operands = graph.operands(id);
-    let here = match graph.op(id) {
-        Op::Read => {
-            let Type::Tensor { axes, .. } = graph.ty(operands[0]) else { return false };
-            let inside = |(&axis, &index): (&AxisId, &NodeId)| in_axis(graph, axis, index, facts);
-            return axes.iter().zip(&operands[1..]).all(inside)
-                && operands[1..].iter().all(|&index| total(graph, index, facts));
-        }
-        Op::Contains => {
-            let Type::Set { rows, over } = graph.ty(operands[0]) else { return false };
-            let axes: Vec<AxisId> = rows.iter().copied().chain([*over]).collect();
-            let inside = |(&axis, &index): (&AxisId, &NodeId)| in_axis(graph, axis, index, facts);
-            return axes.iter().zip(&operands[1..]).all(inside)
-                && operands[1..].iter().all(|&index| total(graph, index, facts));
-        }
-        Op::Binary(Binary::IntDiv | Binary::IntMod) => match graph.op(operands[1]) {
-            Op::Int(by) => *by != 0,
-            _ => positive(graph, operands[1]),
-        },
-        _ => true,
+    let inside = |axes: &[AxisId], index: &[NodeId]| {
+        axes.iter().zip(index).all(|(&axis, &index)| in_axis(graph, axis, index, facts))
     };
-    here && operands
-        .iter()
-        .filter(|&&operand| matches!(graph.ty(operand), Type::Scalar(_)))
-        .all(|&operand| total(graph, operand, facts))
+    parts(graph, id).into_iter().all(|id| {
+        let operands = graph.operands(id);
+        match graph.op(id) {
+            Op::Read => match graph.ty(operands[0]) {
+                Type::Tensor { axes, .. } => inside(axes, &operands[1..]),
+                _ => false,
+            },
+            Op::Contains => match graph.ty(operands[0]) {
+                Type::Set { rows, over } => inside(&[rows, &[*over][..]].concat(), &operands[1..]),
+                _ => false,
+            },
+            Op::Binary(Binary::IntDiv | Binary::IntMod) => match graph.op(operands[1]) {
+                Op::Int(by) => *by != 0,
+                _ => positive(graph, operands[1]),
+            },
+            _ => true,
+        }
+    })
 }
 
 /// Whether an index is proved to be inside an axis.

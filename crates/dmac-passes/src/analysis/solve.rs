@@ -74,6 +74,9 @@ const MOST_INTERVALS: usize = 4;
 
 /// The values of the subject for which `predicate` holds; for a coordinate, with bounds inside its axis.
 pub fn solve(canon: &mut Canon<'_>, predicate: NodeId, subject: Subject) -> Option<Vec<Interval>> {
+    if canon.is_heavy(predicate) {
+        return None;
+    }
     let operands = canon.graph.operands(predicate);
     let all = Interval { lo: subject.least, hi: subject.end };
     if !canon.graph.free(predicate).contains(&subject.var) {

@@ -4,7 +4,7 @@
 //! cannot fail come first, then those that cannot fail where the first ones hold, both in canonical order; whatever is
 //! left keeps the order of the program. Moving an operand that cannot fail to the front only makes fewer evaluations.
 
-use super::Canon;
+use super::{Canon, MOST_COMPARED};
 use crate::analysis::linear::Linear;
 use crate::analysis::proof::{facts_of, follows, total};
 use dmac_ir::{Binary, Compare, NodeId, Op, Scalar, Unary};
@@ -12,12 +12,21 @@ use dmac_ir::{Binary, Compare, NodeId, Op, Scalar, Unary};
 impl Canon<'_> {
     /// `not x`.
     pub fn not(&mut self, x: NodeId) -> NodeId {
+        if let Some(&known) = self.keys.negations.get(&x) {
+            return known;
+        }
+        let negated = self.negate(x);
+        self.keys.negations.insert(x, negated);
+        negated
+    }
+
+    fn negate(&mut self, x: NodeId) -> NodeId {
         let operands = self.graph.operands(x);
         let int = |canon: &Self| canon.graph.ty(operands[0]).as_scalar() == Some(Scalar::Int);
         match self.graph.op(x).clone() {
             Op::Bool(value) => self.graph.bool(!value),
             Op::Unary(Unary::Not) => operands[0],
-            Op::Binary(op @ (Binary::And | Binary::Or)) => {
+            Op::Binary(op @ (Binary::And | Binary::Or)) if !self.is_heavy(x) => {
                 let negated: Vec<NodeId> = operands.iter().map(|&operand| self.not(operand)).collect();
                 if op == Binary::And { self.or(&negated) } else { self.and(&negated) }
             }
@@ -145,6 +154,9 @@ impl Canon<'_> {
 
     /// Without the comparisons that another one of the list implies (for `or`: that imply another one).
     fn drop_implied(&mut self, parts: Vec<NodeId>, op: Binary) -> Vec<NodeId> {
+        if parts.len() > MOST_COMPARED {
+            return parts;
+        }
         // For `or`, by contraposition: x implies y iff not y implies not x.
         let stated: Vec<NodeId> =
             parts.iter().map(|&part| if op == Binary::And { part } else { self.not(part) }).collect();
@@ -154,7 +166,11 @@ impl Canon<'_> {
             let Some(goal) = &facts[at] else { continue };
             let implied = (0..parts.len()).any(|other| {
                 let Some(fact) = &facts[other] else { return false };
-                other != at && kept[other] && follows(self.graph, goal, std::slice::from_ref(fact))
+                // Without an atom in common one says nothing about the other.
+                other != at
+                    && kept[other]
+                    && fact.terms.keys().any(|atom| goal.terms.contains_key(atom))
+                    && follows(self.graph, goal, std::slice::from_ref(fact))
             });
             kept[at] = !implied;
         }
@@ -170,6 +186,9 @@ impl Canon<'_> {
     }
 
     pub(super) fn bool_compare(&mut self, compare: Compare, x: NodeId, y: NodeId) -> NodeId {
+        if !self.is_light(x) || !self.is_light(y) {
+            return self.add(Op::Compare(compare), &[x, y]);
+        }
         let (not_x, not_y) = (self.not(x), self.not(y));
         match compare {
             Compare::Eq | Compare::Ne => {

@@ -1,9 +1,12 @@
 //! Integer expressions: sums as linear forms, comparisons with every atom on its positive side.
 
-use super::Canon;
+use super::{Canon, MOST_COMPARED};
 use crate::analysis::linear::{Linear, floor_div};
 use crate::analysis::proof::{at_most, never_negative};
 use dmac_ir::{AxisKind, Binary, Compare, NodeId, Op, Unary};
+
+/// How many products of atoms a product of sums may become.
+const MOST_PRODUCTS: usize = 6;
 
 /// How many maxima inside of one minimum are distributed: each doubles the number of minima.
 const MOST_DISTRIBUTED: usize = 4;
@@ -100,6 +103,9 @@ impl Canon<'_> {
     /// A product of two sums, distributed: the sum of the products of their atoms, so that `(s + 1) * w` and `s * w + w`
     /// are one.
     fn product(&mut self, a: &Linear, b: &Linear) -> Option<NodeId> {
+        if a.terms.len() * b.terms.len() > MOST_PRODUCTS {
+            return None;
+        }
         let mut sum =
             a.scale(b.constant)?.add(&b.scale(a.constant)?)?.plus(-a.constant.checked_mul(b.constant)?)?;
         for (&x, &m) in &a.terms {
@@ -201,10 +207,12 @@ impl Canon<'_> {
         };
         let mut kept: Vec<NodeId> = Vec::new();
         for &part in &parts {
-            if kept.iter().any(|&other| beats(other, part)) {
-                continue;
+            if parts.len() <= MOST_COMPARED {
+                if kept.iter().any(|&other| beats(other, part)) {
+                    continue;
+                }
+                kept.retain(|&other| !beats(part, other));
             }
-            kept.retain(|&other| !beats(part, other));
             kept.push(part);
         }
         kept.into_iter()
