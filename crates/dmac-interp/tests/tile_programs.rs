@@ -44,7 +44,14 @@ fn ring(without: Without) -> (Graph, Program) {
         ("v", vec![axis(0), axis(2), axis(4), axis(6)]),
     ];
     for (name, axes) in inputs {
-        graph.add_input(Input { name: name.into(), elem: Elem::Real, axes, range: None, bounds: None, span: None });
+        graph.add_input(Input {
+            name: name.into(),
+            elem: Elem::Real,
+            axes,
+            range: None,
+            bounds: None,
+            span: None,
+        });
     }
     let sizes =
         (0..7).map(|at| SizeDecl { name: graph.axes[at].name.clone(), axis: axis(at as u32) }).collect();
