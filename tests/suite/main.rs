@@ -1,0 +1,8 @@
+//! Tests of the project as a whole, in one binary: it links the compiler once.
+
+mod golden;
+mod invariance;
+mod language_tour;
+mod random_programs;
+mod run;
+mod tidy;
