@@ -55,6 +55,15 @@ fn tiny_programs_in_every_phase() {
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         for phase in ["ast", "ir", "ir_final", "kernel", "clif"] {
+            // The tests of the passes pin more final graphs, those of the code generator more code.
+            let pinned = match phase {
+                "ir_final" => name == "gated" || name == "padded",
+                "clif" => name == "causal",
+                _ => true,
+            };
+            if !pinned {
+                continue;
+            }
             let text = &phases[phase];
             lengths.push((text.lines().count(), format!("{name}.{phase}")));
             settings.bind(|| assert_snapshot!(format!("{name}.{phase}"), text));
