@@ -5,7 +5,7 @@
 
 use crate::CompileError;
 use crate::emit::{Emitter, Imports, WORD};
-use crate::layout::Layout;
+use crate::layout::{Launch, Layout};
 use crate::plan::KernelPlan;
 use cranelift_codegen::Context;
 use cranelift_codegen::ir::{AbiParam, Signature, Type, UserFuncName, Value, types};
@@ -29,7 +29,8 @@ pub(crate) struct Built {
     pub workspace_size: FuncId,
     pub check: FuncId,
     pub prepare: FuncId,
-    pub kernels: Vec<FuncId>,
+    /// Names and functions, in the order of [`Layout::launches`].
+    pub launches: Vec<(String, FuncId)>,
     pub clif: String,
     pub asm: String,
 }
@@ -73,7 +74,8 @@ pub(crate) fn build(
         .iter()
         .map(|kernel| KernelPlan::new(program, kernel, table))
         .collect::<Result<Vec<_>, _>>()?;
-    let layout = Layout::new(program);
+    let packs: Vec<usize> = plans.iter().map(|plan| plan.packed.len()).collect();
+    let layout = Layout::new(program, &packs);
     let mut builder = Builder {
         module,
         imports: Imports::new(table),
@@ -84,16 +86,32 @@ pub(crate) fn build(
         asm: String::new(),
     };
     let prefix = format!("dmac_{}_", program.name);
-    let mut kernels = Vec::new();
-    for (number, (kernel, plan)) in program.kernels.iter().zip(&plans).enumerate() {
-        let name = format!("{prefix}kernel_{}", symbol(&kernel.name));
-        let id = builder.function(&name, Linkage::Local, &[WORD; 3], None, |e, params| {
+    let mut launches = Vec::new();
+    for launch in builder.layout.launches.clone() {
+        let name = match launch {
+            Launch::Kernel(number) => symbol(&program.kernels[number].name),
+            Launch::Pack { kernel, tensor } => {
+                let packed = program.tensor(plans[kernel].packed[tensor].tensor);
+                format!("{}_pack_{}", symbol(&program.kernels[kernel].name), symbol(&packed.name))
+            }
+        };
+        let symbol = format!("{prefix}kernel_{name}");
+        let slots = &builder.layout.packed.clone();
+        let id = builder.function(&symbol, Linkage::Local, &[WORD; 3], None, |e, params| {
             e.frame = Some(params[0]);
             e.args = e.slot(crate::layout::Table::Frame, Layout::ARGS);
-            e.kernel_body(number, kernel, plan, params[1], params[2]);
+            match launch {
+                Launch::Kernel(number) => {
+                    e.kernel_body(number, &program.kernels[number], &plans[number], params[1], params[2]);
+                }
+                Launch::Pack { kernel, tensor } => {
+                    e.packing_body(slots[kernel][tensor], &plans[kernel].packed[tensor], params[1]);
+                }
+            }
         })?;
-        kernels.push(id);
+        launches.push((name, id));
     }
+    let functions: Vec<FuncId> = launches.iter().map(|(_, id)| *id).collect();
     let name = format!("{prefix}workspace_size");
     let workspace_size = builder
         .function(&name, Linkage::Export, &[WORD], Some(WORD), |e, _| e.workspace_size_body(&plans))?;
@@ -105,10 +123,10 @@ pub(crate) fn build(
     })?;
     let name = format!("{prefix}run");
     builder.function(&name, Linkage::Export, &[WORD; 4], Some(types::I32), |e, params| {
-        e.run_body(params[1], params[2], params[3], (check, prepare), &kernels);
+        e.run_body(params[1], params[2], params[3], (check, prepare), &functions);
     })?;
     let Builder { layout, clif, asm, .. } = builder;
-    Ok(Built { layout, workspace_size, check, prepare, kernels, clif, asm })
+    Ok(Built { layout, workspace_size, check, prepare, launches, clif, asm })
 }
 
 /// A name as part of a symbol: letters, digits and underscores.

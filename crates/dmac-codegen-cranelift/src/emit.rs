@@ -13,6 +13,7 @@ mod copy;
 mod heap;
 mod matmul;
 mod memory;
+mod pack;
 mod reduce;
 mod stmt;
 
@@ -134,6 +135,8 @@ pub(crate) struct Emitter<'p, 'a, 'f> {
     pub(crate) layout: &'a Layout,
     /// The kernel and its plan; none in the functions around kernels.
     pub(crate) kernel: Option<(&'p Kernel, &'p KernelPlan)>,
+    /// The kernel's number in the program.
+    pub(crate) number: usize,
     /// The argument table.
     pub(crate) args: Value,
     /// The frame; none before it exists.
@@ -144,7 +147,7 @@ pub(crate) struct Emitter<'p, 'a, 'f> {
     pub(crate) scopes: Scopes,
     /// The element that an elementwise statement is at.
     pub(crate) point: Point,
-    /// State of tiles that are views of a tensor, by tile.
+    /// Where the contents of tiles are that are not plain scratch memory, by tile.
     pub(crate) views: Vec<Option<memory::View>>,
     /// State of heaps.
     pub(crate) heaps: Vec<heap::HeapPlace>,
@@ -185,6 +188,7 @@ impl<'p, 'a, 'f> Emitter<'p, 'a, 'f> {
             program,
             layout,
             kernel: None,
+            number: 0,
             args,
             frame: None,
             scratch: None,
@@ -327,7 +331,14 @@ impl<'p, 'a, 'f> Emitter<'p, 'a, 'f> {
         self.count(lo, hi, step, f);
     }
 
-    /// A loop from 0 that carries a value through.
+    /// An extent: never below zero.
+    pub(crate) fn extent(&mut self, expr: &Expr) -> Value {
+        let value = self.scalar(expr);
+        let zero = self.int(0);
+        self.b.ins().smax(value, zero)
+    }
+
+    /// A loop that carries a value through.
     pub(crate) fn fold(
         &mut self,
         lo: Value,

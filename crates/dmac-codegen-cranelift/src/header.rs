@@ -184,7 +184,7 @@ pub fn c_header(program: &Program) -> String {
 
 /// A manifest of an object file: everything that a program needs to call it, as JSON with sorted keys.
 pub fn manifest(program: &Program, machine: &Machine) -> String {
-    let layout = Layout::new(program);
+    let layout = Layout::new(program, &[]);
     let name = symbol(&program.name);
     let sizes: Vec<Value> = program
         .sizes

@@ -28,6 +28,7 @@ pub struct JitProgram {
     check: CheckFunction,
     prepare: PrepareFunction,
     kernels: Vec<KernelFunction>,
+    names: Vec<String>,
     requires: Vec<String>,
     table: &'static KernelTable,
 }
@@ -71,7 +72,8 @@ pub fn compile_jit(program: &Program, table: &'static KernelTable) -> Result<Jit
     let mut module = JITModule::new(builder);
     let built = build(&mut module, program, table, Texts::default())?;
     module.finalize_definitions().map_err(|error| CompileError::internal(&error))?;
-    let Built { layout, workspace_size, check, prepare, kernels, .. } = built;
+    let Built { layout, workspace_size, check, prepare, launches, .. } = built;
+    let (names, kernels): (Vec<_>, Vec<_>) = launches.into_iter().unzip();
     // SAFETY: the functions were declared with these very signatures.
     let (workspace_size, check, prepare) = unsafe {
         (
@@ -88,7 +90,17 @@ pub fn compile_jit(program: &Program, table: &'static KernelTable) -> Result<Jit
         })
         .collect();
     let requires = program.requires.iter().map(|(_, message)| message.clone()).collect();
-    Ok(JitProgram { module: Some(module), layout, workspace_size, check, prepare, kernels, requires, table })
+    Ok(JitProgram {
+        module: Some(module),
+        layout,
+        workspace_size,
+        check,
+        prepare,
+        kernels,
+        names,
+        requires,
+        table,
+    })
 }
 
 impl JitProgram {
@@ -136,7 +148,12 @@ impl JitProgram {
         unsafe { (self.prepare)(args.as_ptr(), workspace) }
     }
 
-    /// The functions of the kernels, in launch order.
+    /// The names of what is launched, in order: kernels, and the packing of tensors before them.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The functions of what is launched, in order.
     ///
     /// Calling one is sound for a frame that [`JitProgram::prepare`] filled, points below the frame's count for that kernel,
     /// workers below the arguments' number of workers, no worker used by two calls at a time, and tensors that have the

@@ -9,14 +9,21 @@
 //!   a `parallel_for` the points run one after the other.
 
 use crate::emit::{ACCESS, Emitter, WORD};
-use crate::layout::{ALIGNMENT, Layout, Table};
-use crate::plan::KernelPlan;
+use crate::layout::{ALIGNMENT, Launch, Layout, Table};
+use crate::plan::{KernelPlan, Packed};
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{AbiParam, InstBuilder, Signature, Value, types};
 use cranelift_module::{FuncId, Module};
 use dmac_schedule::kernel::{Expr, Role};
 
+/// The axis of query rows: every graph's fourth.
+const QUERY_AXIS: dmac_ir::AxisId = dmac_ir::AxisId(3);
 /// The axis of keys: every graph's fifth.
 const KEY_AXIS: dmac_ir::AxisId = dmac_ir::AxisId(4);
+/// A tensor is packed before a kernel whose points use each of its matrices at least this many times, ...
+const PACKING_USES: i64 = 4;
+/// ... for at least this many query rows.
+const PACKING_ROWS: i64 = 16;
 
 /// Where the parts of a workspace begin, in bytes from its start.
 struct Parts {
@@ -24,6 +31,8 @@ struct Parts {
     lengths: Value,
     /// Workspace tensors, in the order of the program's tensors.
     tensors: Vec<Value>,
+    /// Panels of packed tensors, of each kernel; 0 where packing does not pay.
+    packed: Vec<Vec<Value>>,
     scratch: Value,
     /// Bytes of one worker's scratch memory.
     worker: Value,
@@ -38,13 +47,6 @@ pub(crate) fn parallel_for(module: &dyn Module) -> Signature {
 }
 
 impl Emitter<'_, '_, '_> {
-    /// An extent: never below zero.
-    fn extent(&mut self, expr: &Expr) -> Value {
-        let value = self.scalar(expr);
-        let zero = self.int(0);
-        self.b.ins().smax(value, zero)
-    }
-
     fn round_up(&mut self, value: Value) -> Value {
         let up = self.add_const(value, ALIGNMENT as i64 - 1);
         self.b.ins().band_imm_s(up, -(ALIGNMENT as i64))
@@ -69,6 +71,22 @@ impl Emitter<'_, '_, '_> {
             let bytes = self.round_up(bytes);
             next = self.b.ins().iadd(next, bytes);
         }
+        let mut packed = Vec::new();
+        for (number, plan) in plans.iter().enumerate() {
+            let mut places = Vec::new();
+            for source in &plan.packed {
+                let pays = self.packing_pays(number, source);
+                let bytes = self.packed_bytes(source);
+                let matrices = self.packed_matrices(source);
+                let bytes = self.b.ins().imul(bytes, matrices);
+                let bytes = self.round_up(bytes);
+                let zero = self.int(0);
+                let bytes = self.b.ins().select(pays, bytes, zero);
+                places.push(self.b.ins().select(pays, next, zero));
+                next = self.b.ins().iadd(next, bytes);
+            }
+            packed.push(places);
+        }
         let scratch = next;
         let mut worker = self.int(ALIGNMENT as i64);
         for (kernel, plan) in self.program.kernels.iter().zip(plans) {
@@ -82,7 +100,31 @@ impl Emitter<'_, '_, '_> {
         let workers = self.b.ins().smax(workers, one);
         let all = self.b.ins().imul(worker, workers);
         let end = self.b.ins().iadd(scratch, all);
-        Parts { lengths, tensors, scratch, worker, end }
+        Parts { lengths, tensors, packed, scratch, worker, end }
+    }
+
+    /// The points of a kernel's grid.
+    fn grid_points(&mut self, number: usize) -> Value {
+        let mut points = self.int(1);
+        for grid in &self.program.kernels[number].grid {
+            let extent = self.extent(&grid.extent);
+            points = self.b.ins().imul(points, extent);
+        }
+        points
+    }
+
+    /// Whether a tensor is used often enough to be packed once.
+    fn packing_pays(&mut self, number: usize, packed: &Packed) -> Value {
+        let points = self.grid_points(number);
+        let matrices = self.packed_matrices(packed);
+        let uses = self.scaled(matrices, PACKING_USES);
+        let mut pays = self.b.ins().icmp(IntCC::SignedGreaterThanOrEqual, points, uses);
+        if let Some(at) = self.program.sizes.iter().position(|size| size.axis == QUERY_AXIS) {
+            let rows = self.slot(Table::Args, self.layout.sizes + at);
+            let many = self.b.ins().icmp_imm_s(IntCC::SignedGreaterThanOrEqual, rows, PACKING_ROWS);
+            pays = self.b.ins().band(pays, many);
+        }
+        pays
     }
 
     pub(crate) fn workspace_size_body(&mut self, plans: &[KernelPlan]) {
@@ -141,13 +183,25 @@ impl Emitter<'_, '_, '_> {
             }
         }
         for (number, kernel) in self.program.kernels.iter().enumerate() {
-            let mut points = self.int(1);
             for (axis, grid) in kernel.grid.iter().enumerate() {
                 let extent = self.extent(&grid.extent);
                 self.set_frame(self.layout.extents[number] + axis, extent);
-                points = self.b.ins().imul(points, extent);
             }
-            self.set_frame(self.layout.points[number], points);
+        }
+        let zero = self.int(0);
+        for (at, launch) in self.layout.launches.iter().enumerate() {
+            let points = match *launch {
+                Launch::Kernel(number) => self.grid_points(number),
+                Launch::Pack { kernel, tensor } => {
+                    let start = parts.packed[kernel][tensor];
+                    let address = self.b.ins().iadd(workspace, start);
+                    let address = self.b.ins().select(start, address, zero);
+                    self.set_frame(self.layout.packed[kernel][tensor], address);
+                    let points = self.packing_points(&plans[kernel].packed[tensor]);
+                    self.b.ins().select(start, points, zero)
+                }
+            };
+            self.set_frame(self.layout.points[at], points);
         }
         self.b.ins().return_(&[]);
     }
@@ -177,7 +231,7 @@ impl Emitter<'_, '_, '_> {
         parallel: Value,
         context: Value,
         (check, prepare): (FuncId, FuncId),
-        kernels: &[FuncId],
+        launches: &[FuncId],
     ) {
         let args = self.args;
         let function = self.module.declare_func_in_func(check, self.b.func);
@@ -195,7 +249,7 @@ impl Emitter<'_, '_, '_> {
         self.frame = Some(workspace);
         let signature = parallel_for(self.module);
         let signature = self.b.import_signature(signature);
-        for (number, kernel) in kernels.iter().enumerate() {
+        for (number, kernel) in launches.iter().enumerate() {
             let count = self.slot(Table::Frame, self.layout.points[number]);
             let function = self.module.declare_func_in_func(*kernel, self.b.func);
             self.branch(

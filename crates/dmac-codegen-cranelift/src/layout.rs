@@ -20,7 +20,8 @@
 //! | 2 | scratch memory of worker 0, and bytes from one worker's to the next |
 //! | 1 + (rank - 1) a tensor | key lengths (the caller's, or filled with `N`) and workspaces |
 //! | 1 a grid axis | extents of every kernel's grid |
-//! | 1 a kernel | the points of its grid |
+//! | 1 a packed tensor | its panels, or null where packing it would not pay |
+//! | 1 a launch | its points |
 
 use dmac_schedule::Program;
 use dmac_schedule::kernel::{Role, TensorId};
@@ -46,6 +47,20 @@ pub struct Place {
     pub pointer: usize,
 }
 
+/// A launch of a grid of points.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Launch {
+    /// Packs a tensor once for all points of the kernel that follows.
+    Pack {
+        /// The kernel.
+        kernel: usize,
+        /// The number of the tensor among those that are packed for it.
+        tensor: usize,
+    },
+    /// A kernel of the program.
+    Kernel(usize),
+}
+
 /// Slot numbers of a program.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Layout {
@@ -61,7 +76,11 @@ pub struct Layout {
     pub places: Vec<Place>,
     /// For each kernel, the frame's slot of the first extent of its grid.
     pub extents: Vec<usize>,
-    /// For each kernel, the frame's slot with the number of its points.
+    /// For each kernel and each tensor that may be packed for it, the frame's slot of the panels.
+    pub packed: Vec<Vec<usize>>,
+    /// What is launched, in order.
+    pub launches: Vec<Launch>,
+    /// For each launch, the frame's slot with the number of its points.
     pub points: Vec<usize>,
     /// Slots of the frame.
     pub frame: usize,
@@ -77,8 +96,8 @@ impl Layout {
     /// The frame's slot of the bytes of one worker's scratch memory.
     pub const SCRATCH_BYTES: usize = 2;
 
-    /// The layout of a program.
-    pub fn new(program: &Program) -> Self {
+    /// The layout of a program, for whose kernels so many tensors may be packed each.
+    pub(crate) fn new(program: &Program, packs: &[usize]) -> Self {
         let sizes = 1;
         let params = sizes + program.sizes.len();
         let mut args = params + program.params.len();
@@ -108,9 +127,17 @@ impl Layout {
             extents.push(frame);
             frame += kernel.grid.len();
         }
-        let points = (frame..frame + program.kernels.len()).collect();
-        frame += program.kernels.len();
-        Self { sizes, params, args, given, places, extents, points, frame }
+        let (mut packed, mut launches) = (Vec::new(), Vec::new());
+        for kernel in 0..program.kernels.len() {
+            let count = packs.get(kernel).copied().unwrap_or(0);
+            packed.push((frame..frame + count).collect());
+            frame += count;
+            launches.extend((0..count).map(|tensor| Launch::Pack { kernel, tensor }));
+            launches.push(Launch::Kernel(kernel));
+        }
+        let points = (frame..frame + launches.len()).collect();
+        frame += launches.len();
+        Self { sizes, params, args, given, places, extents, packed, launches, points, frame }
     }
 
     /// Where kernels find a tensor.

@@ -38,6 +38,10 @@ pub(crate) struct TilePlan {
     pub panel_stage: usize,
     /// Whether it is a view of a tensor.
     pub view: bool,
+    /// Whether products with few rows read it from the tensor in place, so that its copy only remembers where.
+    pub in_place: Option<InPlace>,
+    /// The number of the packed tensor whose panels are used where they exist.
+    pub packed: Option<usize>,
     /// Whether it holds logarithms to base 2 of what the program means.
     pub log2: bool,
 }
@@ -51,10 +55,29 @@ pub(crate) enum HeapUse {
     Offer,
 }
 
+/// A right operand that products with few rows read from its tensor.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct InPlace {
+    /// The rows of the products.
+    pub rows: Expr,
+    /// The tensor's element.
+    pub element: Element,
+}
+
+/// A tensor that is worth packing once for all points of a kernel.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Packed {
+    pub tensor: TensorId,
+    /// The axis whose elements are the rows of panels.
+    pub axis: usize,
+}
+
 /// The plan of a kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct KernelPlan {
     pub tiles: Vec<TilePlan>,
+    /// Tensors that may be packed before the kernel starts.
+    pub packed: Vec<Packed>,
     pub heaps: Vec<HeapUse>,
     /// Bytes from the start of scratch memory to a buffer for packing a right operand that is not held in panels.
     pub pack: usize,
@@ -233,6 +256,106 @@ pub(crate) fn rounds(tile: Element, tensor: Element) -> bool {
     tile.scalar() == ScalarType::F32 && tile != Element::F32 && tile != tensor
 }
 
+impl Uses<'_> {
+    /// The copies to a tile: tensor, indices, rows, columns.
+    fn copies(&self, id: TileId) -> Vec<(TensorId, &[Expr], &Expr, &Expr)> {
+        let mut found = Vec::new();
+        for stmt in &self.kernel.body {
+            stmt.walk(&mut |stmt| {
+                if let Stmt::Copy { dst, tensor, index, rows, cols, .. } = stmt
+                    && dst.tile == id
+                {
+                    found.push((*tensor, index.as_slice(), rows, cols));
+                }
+            });
+        }
+        found
+    }
+
+    /// Whether a tile's contents can be taken from the tensor instead: rows of one element type that this kernel does not
+    /// write, and products that read just what was copied.
+    fn replaceable(&self, program: &Program, id: TileId) -> bool {
+        let tile = self.kernel.tile(id);
+        let copies = self.copies(id);
+        let only = !self.elementwise.contains(&id) && !self.left.contains(&id) && tile.stages == 1;
+        let Some((first, ..)) = copies.first() else { return false };
+        let mut fits = only && tile.cols > 1;
+        for (tensor, index, ..) in &copies {
+            let element = program.tensor(*tensor).element;
+            fits &= element == program.tensor(*first).element
+                && element.scalar() == ScalarType::F32
+                && !rounds(tile.element, element)
+                && !self.written.contains(tensor)
+                && rows_of(index).is_some();
+        }
+        for stmt in &self.kernel.body {
+            stmt.walk(&mut |stmt| {
+                if let Stmt::Mma { b, transpose_b, n, k, accumulate, .. } = stmt
+                    && b.tile == id
+                {
+                    let (rows, cols) = if *transpose_b { (n, k) } else { (k, n) };
+                    fits &= copies.iter().all(|(_, _, r, c)| *r == rows && *c == cols);
+                    fits &= !(*transpose_b && *accumulate);
+                }
+            });
+        }
+        fits
+    }
+
+    fn in_place(&self, program: &Program, id: TileId) -> Option<InPlace> {
+        let (tensor, ..) = *self.copies(id).first()?;
+        Some(InPlace { rows: self.product_rows(id)?, element: program.tensor(tensor).element })
+    }
+
+    /// The rows of all products with a tile on the right, where these are known when it is copied: an expression of
+    /// constants and of variables that are set once.
+    fn product_rows(&self, id: TileId) -> Option<Expr> {
+        let mut sets: Vec<usize> = vec![0; self.kernel.vars.len()];
+        let mut found: BTreeSet<&Expr> = BTreeSet::new();
+        for stmt in &self.kernel.body {
+            stmt.walk(&mut |stmt| match stmt {
+                // A loop's variable changes.
+                Stmt::For { var, .. } => sets[var.0 as usize] += 2,
+                Stmt::Set { var, .. } => sets[var.0 as usize] += 1,
+                Stmt::HeapPush { evicted: var, .. } | Stmt::HeapStore { count: var, .. } => {
+                    sets[var.0 as usize] += 2;
+                }
+                Stmt::Role { group, .. } => sets[group.0 as usize] += 2,
+                Stmt::Mma { b, m, .. } if b.tile == id => {
+                    found.insert(m);
+                }
+                _ => {}
+            });
+        }
+        let mut found = found.into_iter();
+        let (Some(rows), None) = (found.next(), found.next()) else { return None };
+        let changes = rows.any(&mut |x| match x {
+            Expr::Var(var) => sets[var.0 as usize] > 1,
+            Expr::Load { .. } | Expr::At { .. } | Expr::Reduce { .. } => true,
+            _ => false,
+        });
+        (!changes).then(|| rows.clone())
+    }
+
+    /// The tensor to pack for a tile, if its panels can be taken from a packed one: whole rows without a list.
+    fn packable(&self, program: &Program, id: TileId) -> Option<Packed> {
+        let copies = self.copies(id);
+        let mut found: Option<Packed> = None;
+        for (tensor, index, _, cols) in copies {
+            let access = rows_of(index)?;
+            let whole = access.list.is_none()
+                && access.first.last() == Some(&Expr::Int(0))
+                && program.tensor(tensor).dims.last() == Some(cols);
+            let packed = Packed { tensor, axis: access.axis? };
+            if !whole || found.as_ref().is_some_and(|other| *other != packed) {
+                return None;
+            }
+            found = Some(packed);
+        }
+        found
+    }
+}
+
 fn align(bytes: usize) -> usize {
     bytes.next_multiple_of(ALIGNMENT)
 }
@@ -247,6 +370,7 @@ impl KernelPlan {
             start
         };
         let mut tiles = Vec::new();
+        let mut packed: Vec<Packed> = Vec::new();
         let mut pack = 0;
         let mut longest = 0;
         for (index, tile) in kernel.tiles.iter().enumerate() {
@@ -265,6 +389,19 @@ impl KernelPlan {
             let view = uses.view(program, id);
             let in_place = !panels || uses.left.contains(&id) || uses.right.contains(&id);
             let rows = !view && in_place;
+            let replaceable = !view && uses.replaceable(program, id);
+            let in_place = if replaceable { uses.in_place(program, id) } else { None };
+            let source = if replaceable && panels && !uses.right.contains(&id) {
+                uses.packable(program, id)
+            } else {
+                None
+            };
+            let source = source.map(|source| {
+                packed.iter().position(|other| *other == source).unwrap_or_else(|| {
+                    packed.push(source);
+                    packed.len() - 1
+                })
+            });
             tiles.push(TilePlan {
                 rows: rows.then(|| take(stage * tile.stages)),
                 stride,
@@ -273,6 +410,8 @@ impl KernelPlan {
                 panels: panels.then(|| take(panel_stage * tile.stages)),
                 panel_stage,
                 view,
+                in_place,
+                packed: source,
                 log2: uses.maxima.contains(&id),
             });
         }
@@ -283,7 +422,7 @@ impl KernelPlan {
         let buffers = strip_buffers(kernel);
         let buffer = align(longest * 4);
         let strips = (take(buffers * buffer), buffer);
-        Ok(Self { tiles, heaps, pack, strips, bytes })
+        Ok(Self { tiles, packed, heaps, pack, strips, bytes })
     }
 
     pub(crate) fn tile(&self, id: TileId) -> &TilePlan {

@@ -150,7 +150,7 @@ fn text_is_the_same_everywhere() {
     assert!(text.clif.contains("fcvt_from_sint") || text.clif.contains("icmp sle"), "the mask is generated");
     let calls: std::collections::BTreeSet<&str> = text
         .clif
-        .split("%")
+        .split('%')
         .filter_map(|part| part.split('(').next())
         .filter(|name| name.starts_with("dmac_rt"))
         .collect();

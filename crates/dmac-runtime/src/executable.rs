@@ -148,7 +148,7 @@ impl Executable {
                 // ranges and workers apart, and `bind` checked the tensors.
                 unsafe { function(frame.0, point as i64, worker as i64) }
             });
-            timings.push((self.program.kernels[at].name.clone(), start.elapsed()));
+            timings.push((self.jit.names()[at].clone(), start.elapsed()));
         }
         timings
     }

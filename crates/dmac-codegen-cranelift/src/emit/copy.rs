@@ -3,15 +3,20 @@
 //! Input → output: [`Stmt::Copy`](dmac_schedule::kernel::Stmt::Copy), `Store`, `ReduceAdd`, `StoreElem` and `Fill` → calls
 //! of packing micro-kernels where the indices are rows of a tensor ([`rows_of`]), loops where they are anything else.
 
-use super::{ACCESS, Along, Emitter, Point};
-use crate::plan::rounds;
+use super::{ACCESS, Along, Emitter, Point, WORD};
+use crate::layout::Table;
+use crate::plan::{InPlace, rounds};
 use crate::rows::{RowAccess, rows_of};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use dmac_cpu_kernels::{ElementType, Kernel as Micro};
 use dmac_schedule::kernel::{Element, Expr, TensorId, TileId, TileRef};
 
+/// Products of at most this many rows read their right operand from the tensor: it would be packed for too little.
+const FEW_ROWS: i64 = 4;
+
 /// Rows of a tensor as a micro-kernel takes them.
+#[derive(Clone, Copy)]
 struct Source {
     address: Value,
     element: Value,
@@ -84,45 +89,116 @@ impl Emitter<'_, '_, '_> {
                 return;
             };
             let source = e.source(tensor, &access, code);
-            let (row_count, col_count) = (e.scalar(rows), e.scalar(cols));
-            if let Some(panels) = e.panels(dst) {
-                let none = e.null();
-                let Source { address, element, stride, list } = source;
-                e.call(
-                    Micro::pack_panels,
-                    &[row_count, col_count, address, element, stride, list, panels, none],
-                );
-                let view = e.views[dst.tile.0 as usize].expect("codegen: panels have variables");
-                e.b.def_var(view.stride, col_count);
-                if *rows != Expr::Int(decl.rows as i64) {
-                    let width = e.imports.table().panel as i64;
-                    let packed = e.add_const(row_count, width - 1);
-                    let packed = e.b.ins().band_imm_s(packed, -width);
-                    let all = e.int((decl.rows as i64 + width - 1) / width * width);
-                    let rest = e.b.ins().isub(all, packed);
-                    let row_bytes = e.scaled(col_count, 4);
-                    let start = e.b.ins().imul(packed, row_bytes);
-                    let start = e.b.ins().iadd(panels, start);
-                    let bytes = e.b.ins().imul(rest, row_bytes);
-                    let zero = e.lanes_int(types::I32X4, 0);
-                    e.fill_bytes(start, bytes, zero);
-                }
-            }
-            if plan.rows.is_some() {
-                let to = e.operand(dst);
-                let none = e.null();
-                let Source { address, element: type_code, stride, list } = source;
-                let (lines, length) = if vector { (e.int(1), row_count) } else { (row_count, col_count) };
-                e.call(
-                    Micro::pack_rows,
-                    &[lines, length, address, type_code, stride, list, to.address, to.stride, none],
-                );
-                e.zero_rest(dst, rows, cols);
-                if rounds(decl.element, element) {
-                    e.map(dst.tile, rows, cols, &Expr::Elem(dst.tile));
-                }
-            }
+            let Some(in_place) = &plan.in_place else {
+                e.pack(dst, tensor, &access, source, rows, cols);
+                return;
+            };
+            let view = e.views[dst.tile.0 as usize].expect("codegen: an operand in place has variables");
+            let row_count = e.scalar(rows);
+            e.b.def_var(view.address, source.address);
+            e.b.def_var(view.stride, source.stride);
+            e.b.def_var(view.list, source.list);
+            e.b.def_var(view.rows, row_count);
+            let few = e.few(in_place);
+            e.branch(few, |_| {}, |e| e.pack(dst, tensor, &access, source, rows, cols));
         });
+    }
+
+    /// Whether products have so few rows that packing their right operand does not pay.
+    pub(crate) fn few(&mut self, in_place: &InPlace) -> Value {
+        let rows = self.scalar(&in_place.rows);
+        self.b.ins().icmp_imm_s(IntCC::SignedLessThanOrEqual, rows, FEW_ROWS)
+    }
+
+    /// Copies rows of a tensor to where a tile is held.
+    fn pack(
+        &mut self,
+        dst: &TileRef,
+        tensor: TensorId,
+        access: &RowAccess,
+        source: Source,
+        rows: &Expr,
+        cols: &Expr,
+    ) {
+        let (decl, plan) = (self.kernel().tile(dst.tile), self.plan().tile(dst.tile).clone());
+        let (row_count, col_count) = (self.scalar(rows), self.scalar(cols));
+        if let Some(own) = self.panels(dst) {
+            let panels = match plan.packed {
+                None => {
+                    self.pack_panels(own, source, (row_count, col_count), (rows, decl.rows));
+                    own
+                }
+                Some(number) => {
+                    let slot = self.layout.packed[self.number][number];
+                    let packed = self.slot(Table::Frame, slot);
+                    let at = &self.plan().packed[number];
+                    let start = self.scalar(&access.first[at.axis]);
+                    let within = self.b.ins().band_imm_s(start, self.imports.table().panel as i64 - 1);
+                    let aligned = self.b.ins().icmp_imm_s(IntCC::Equal, within, 0);
+                    let exists = self.b.ins().icmp_imm_s(IntCC::NotEqual, packed, 0);
+                    let usable = self.b.ins().band(aligned, exists);
+                    self.choose(
+                        usable,
+                        WORD,
+                        |e| {
+                            let matrix = e.packed_matrix(packed, at, &access.first);
+                            let depth_bytes = e.scaled(col_count, 4);
+                            let offset = e.b.ins().imul(start, depth_bytes);
+                            e.b.ins().iadd(matrix, offset)
+                        },
+                        |e| {
+                            e.pack_panels(own, source, (row_count, col_count), (rows, decl.rows));
+                            own
+                        },
+                    )
+                }
+            };
+            let view = self.views[dst.tile.0 as usize].expect("codegen: panels have variables");
+            self.b.def_var(view.panels, panels);
+            self.b.def_var(view.depth, col_count);
+        }
+        if plan.rows.is_some() {
+            let to = self.operand(dst);
+            let none = self.null();
+            let Source { address, element: type_code, stride, list } = source;
+            let (lines, length) =
+                if decl.cols == 1 { (self.int(1), row_count) } else { (row_count, col_count) };
+            self.call(
+                Micro::pack_rows,
+                &[lines, length, address, type_code, stride, list, to.address, to.stride, none],
+            );
+            self.zero_rest(dst, rows, cols);
+            if rounds(decl.element, self.program.tensor(tensor).element) {
+                self.map(dst.tile, rows, cols, &Expr::Elem(dst.tile));
+            }
+        }
+    }
+
+    /// Packs rows into a tile's own panels, zeros in those that are left.
+    fn pack_panels(
+        &mut self,
+        panels: Value,
+        source: Source,
+        (row_count, col_count): (Value, Value),
+        (rows, all_rows): (&Expr, usize),
+    ) {
+        let none = self.null();
+        let Source { address, element, stride, list } = source;
+        self.call(Micro::pack_panels, &[row_count, col_count, address, element, stride, list, panels, none]);
+        if *rows == Expr::Int(all_rows as i64) {
+            return;
+        }
+        let width = self.imports.table().panel;
+        let packed = self.add_const(row_count, width as i64 - 1);
+        let packed = self.b.ins().band_imm_s(packed, -(width as i64));
+        let all = self.int(all_rows.next_multiple_of(width) as i64);
+        let rest = self.b.ins().isub(all, packed);
+        let row_bytes = self.scaled(col_count, 4);
+        let start = self.b.ins().imul(packed, row_bytes);
+        let start = self.b.ins().iadd(panels, start);
+        let bytes = self.b.ins().imul(rest, row_bytes);
+        let zero = self.lanes_int(types::I32X4, 0);
+        self.fill_bytes(start, bytes, zero);
     }
 
     /// Zeros outside the given rows and columns of a tile.

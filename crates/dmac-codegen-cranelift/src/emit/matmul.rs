@@ -1,12 +1,13 @@
 //! Matrix products of tiles.
 //!
 //! Input → output: [`Stmt::Mma`](dmac_schedule::kernel::Stmt::Mma) → a call of the matrix micro-kernel. A transposed right
-//! operand is read from panels that its copy packed, or is packed here where the tile was computed.
+//! operand is read from panels: those of a tensor that was packed once, those that its copy packed, or, where the tile
+//! was computed, panels that are packed here. Products with few rows read the right operand from its tensor in place.
 
-use super::Emitter;
-use cranelift_codegen::ir::InstBuilder;
+use super::{Emitter, memory::Operand};
+use cranelift_codegen::ir::{InstBuilder, Value};
 use dmac_cpu_kernels::{ElementType, Kernel as Micro};
-use dmac_schedule::kernel::{Expr, TileId, TileRef};
+use dmac_schedule::kernel::{Element, Expr, TileId, TileRef};
 
 /// A matrix product: its tiles, form and sizes.
 #[derive(Clone, Copy)]
@@ -22,38 +23,85 @@ pub(crate) struct Product<'p> {
 impl Emitter<'_, '_, '_> {
     pub(crate) fn product(&mut self, product: Product<'_>) {
         self.fresh(|e| {
-            let [m, n, k] = product.sizes.map(|size| e.scalar(size));
-            let mut depth = k;
+            let sizes = product.sizes.map(|size| e.scalar(size));
             let a = e.operand(product.a);
-            let width = e.imports.table().panel as i64;
-            let (b, b_row, b_panel) = if !product.transpose_b {
-                let b = e.operand(product.b);
-                if let Some(rows) = b.rows {
-                    depth = e.b.ins().smin(depth, rows);
-                }
-                (b.address, b.stride, e.int(width))
-            } else if let Some(panels) = e.panels(product.b) {
-                let view = e.views[product.b.tile.0 as usize].expect("codegen: panels have variables");
-                let packed = e.b.use_var(view.stride);
-                depth = e.b.ins().smin(depth, packed);
-                let panel = e.scaled(packed, width);
-                (panels, e.int(width), panel)
-            } else {
-                let b = e.operand(product.b);
-                let panels = e.scratch_at(e.plan().pack, None, 0);
-                let none = e.null();
-                let element = e.int32(ElementType::F32.code());
-                e.call(Micro::pack_panels, &[n, k, b.address, element, b.stride, none, panels, none]);
-                let panel = e.scaled(k, width);
-                (panels, e.int(width), panel)
-            };
             let c = e.operand(&product.acc.into());
-            let one = e.int(1);
-            let accumulate = e.int32(i32::from(product.accumulate));
-            e.call(
-                Micro::gemm,
-                &[m, n, depth, a.address, a.stride, one, b, b_row, b_panel, c.address, c.stride, accumulate],
+            let Some(in_place) = &e.plan().tile(product.b.tile).in_place else {
+                e.tile_product(product, sizes, a, c);
+                return;
+            };
+            let few = e.few(in_place);
+            e.branch(
+                few,
+                |e| e.product_in_place(product, sizes, a, c, in_place.element),
+                |e| e.tile_product(product, sizes, a, c),
             );
         });
+    }
+
+    /// With the right operand in the tensor that it would be copied from.
+    fn product_in_place(
+        &mut self,
+        product: Product<'_>,
+        [m, n, k]: [Value; 3],
+        a: Operand,
+        c: Operand,
+        element: Element,
+    ) {
+        let view = self.views[product.b.tile.0 as usize].expect("codegen: an operand in place has variables");
+        let [address, stride, list] =
+            [view.address, view.stride, view.list].map(|variable| self.b.use_var(variable));
+        let code = match element {
+            Element::F16 => ElementType::F16,
+            Element::Bf16 => ElementType::Bf16,
+            Element::F32 | Element::I32 | Element::Bool => ElementType::F32,
+        };
+        let code = self.int32(code.code());
+        let args = [m, n, k, a.address, a.stride, address, code, stride, list, c.address, c.stride];
+        if product.transpose_b {
+            self.call(Micro::dot_rows, &args);
+        } else {
+            let accumulate = self.int32(i32::from(product.accumulate));
+            let args: Vec<Value> = args.into_iter().chain([accumulate]).collect();
+            self.call(Micro::gemm_rows, &args);
+        }
+    }
+
+    /// With the right operand in panels, or in rows of scratch memory or of a tensor of f32.
+    fn tile_product(&mut self, product: Product<'_>, [m, n, k]: [Value; 3], a: Operand, c: Operand) {
+        let mut depth = k;
+        let width = self.imports.table().panel as i64;
+        let plan = self.plan().tile(product.b.tile);
+        let (b, b_row, b_panel) = if !product.transpose_b {
+            let b = self.operand(product.b);
+            if let Some(rows) = b.rows {
+                depth = self.b.ins().smin(depth, rows);
+            }
+            (b.address, b.stride, self.int(width))
+        } else if plan.panels.is_some() {
+            let view = self.views[product.b.tile.0 as usize].expect("codegen: panels have variables");
+            let packed = self.b.use_var(view.depth);
+            depth = self.b.ins().smin(depth, packed);
+            let panel = self.scaled(packed, width);
+            let panels = match product.b.stage {
+                None => self.b.use_var(view.panels),
+                Some(_) => self.panels(product.b).expect("codegen: a stage has panels"),
+            };
+            (panels, self.int(width), panel)
+        } else {
+            let b = self.operand(product.b);
+            let panels = self.scratch_at(self.plan().pack, None, 0);
+            let none = self.null();
+            let element = self.int32(ElementType::F32.code());
+            self.call(Micro::pack_panels, &[n, k, b.address, element, b.stride, none, panels, none]);
+            let panel = self.scaled(k, width);
+            (panels, self.int(width), panel)
+        };
+        let one = self.int(1);
+        let accumulate = self.int32(i32::from(product.accumulate));
+        let left = [m, n, depth, a.address, a.stride, one];
+        let right = [b, b_row, b_panel, c.address, c.stride, accumulate];
+        let args: Vec<Value> = left.into_iter().chain(right).collect();
+        self.call(Micro::gemm, &args);
     }
 }

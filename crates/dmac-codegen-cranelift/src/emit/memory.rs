@@ -5,15 +5,21 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use cranelift_frontend::Variable;
 use dmac_schedule::kernel::{Element, Expr, TileId, TileRef};
 
-/// The state of a tile that is a view.
+/// Where the contents of a tile are, when it is not scratch memory alone that says so.
 #[derive(Clone, Copy)]
 pub(crate) struct View {
-    /// Address of the first element.
+    /// Address of the first element in the tensor.
     pub(crate) address: Variable,
-    /// Elements from one row to the next.
+    /// Elements from one row to the next in the tensor.
     pub(crate) stride: Variable,
+    /// The list of rows, or null.
+    pub(crate) list: Variable,
     /// Rows that were copied.
     pub(crate) rows: Variable,
+    /// Address of the panels.
+    pub(crate) panels: Variable,
+    /// Rows of a panel's matrix: the depth that was packed.
+    pub(crate) depth: Variable,
 }
 
 /// A row-major operand of a micro-kernel.
@@ -180,6 +186,13 @@ impl Emitter<'_, '_, '_> {
             self.b.def_var(variable, zero);
             variable
         };
-        View { address: declare(WORD), stride: declare(WORD), rows: declare(WORD) }
+        View {
+            address: declare(WORD),
+            stride: declare(WORD),
+            list: declare(WORD),
+            rows: declare(WORD),
+            panels: declare(WORD),
+            depth: declare(WORD),
+        }
     }
 }

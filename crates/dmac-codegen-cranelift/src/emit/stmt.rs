@@ -22,6 +22,7 @@ impl<'p> Emitter<'p, '_, '_> {
         worker: Value,
     ) {
         self.kernel = Some((kernel, plan));
+        self.number = number;
         let scratch = self.slot(Table::Frame, Layout::SCRATCH);
         let bytes = self.slot(Table::Frame, Layout::SCRATCH_BYTES);
         let own = self.b.ins().imul(worker, bytes);
@@ -34,7 +35,8 @@ impl<'p> Emitter<'p, '_, '_> {
             self.vars.push(variable);
         }
         for tile in &plan.tiles {
-            let held = (tile.view || tile.panels.is_some()).then(|| self.declare_view());
+            let held =
+                (tile.view || tile.panels.is_some() || tile.in_place.is_some()).then(|| self.declare_view());
             self.views.push(held);
         }
         // The last axis runs fastest.
