@@ -35,6 +35,7 @@
 //! ```
 
 mod axis;
+mod construct;
 mod graph;
 mod op;
 mod print;
