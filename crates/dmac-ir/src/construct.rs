@@ -5,7 +5,7 @@
 
 use crate::axis::{Size, Var};
 use crate::graph::{Graph, NodeId};
-use crate::op::{Binary, Compare, Domain, Field, FloatBits, Op, Unary};
+use crate::op::{Binary, Compare, Field, FloatBits, Op, Unary};
 use crate::ty::Scalar;
 
 impl Graph {

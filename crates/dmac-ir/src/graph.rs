@@ -6,8 +6,8 @@
 mod substitute;
 
 use crate::axis::{Axis, AxisId, AxisKind, Size, Var, VarInfo};
-use crate::op::{Binary, Compare, Field, FloatBits, Op, Unary};
-use crate::ty::{Elem, Scalar, Type};
+use crate::op::Op;
+use crate::ty::{Elem, Type};
 use dmac_source::Span;
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
