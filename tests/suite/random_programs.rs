@@ -11,7 +11,7 @@ fn mask() -> impl Strategy<Value = String> {
         3 => Just("j <= i".to_owned()),
         1 => Just("true".to_owned()),
         1 => Just("i != j or keep[b, j]".to_owned()),
-        1 => Just("keep[b, j] or tag[b, i] == tag[b, j]".to_owned()),
+        1 => Just("keep[b, j] or (i >= 0 and tag[b, i] == tag[b, j])".to_owned()),
         2 => (1..20_i64).prop_map(|w| format!("j <= i and i - j < {w}")),
         1 => (1..9_i64).prop_map(|w| format!("abs(i - j) mod {w} == 0")),
         1 => (1..9_i64).prop_map(|w| format!("j div {w} <= i div {w}")),
@@ -62,10 +62,10 @@ fn program() -> impl Strategy<Value = String> {
             text.push_str("    input rating[b, g, j]: f32\n    input slope[h]: f32\n");
             text.push_str("    input keep[b, j]: bool\n    input tag[b, j]: i32\n");
             for mask in masks {
-                text.push_str(&format!("    mask {mask}\n"));
+                text.extend(["    mask ", &mask, "\n"]);
             }
             for score in scores {
-                text.push_str(&format!("    score = {score}\n"));
+                text.extend(["    score = ", &score, "\n"]);
             }
             text.push_str(select.as_deref().unwrap_or_default());
             text.push_str(normalize);

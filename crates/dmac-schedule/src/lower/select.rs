@@ -38,21 +38,10 @@ impl Lowering<'_> {
         let plain = *self.graph.op(operands[1]) == Op::Index(over);
         let enters = Expr::lt(enter.clone(), length.clone());
         let push = vec![
-            // A key that enters at no position of the sequence (a mask on the key excludes it) competes with none.
+            Stmt::HeapPush { heap, row: Expr::Int(0), score, index: Expr::Var(key), evicted },
             Stmt::If {
-                cond: Expr::lt(enter.clone(), length.clone()),
-                then: vec![
-                    Stmt::HeapPush { heap, row: Expr::Int(0), score, index: Expr::Var(key), evicted },
-                    Stmt::If {
-                        cond: Expr::compare(dmac_ir::Compare::Ge, Expr::Var(evicted), Expr::Int(0)),
-                        then: vec![Stmt::StoreElem {
-                            tensor: end,
-                            index: at(Expr::Var(evicted)),
-                            value: enter,
-                        }],
-                        otherwise: Vec::new(),
-                    },
-                ],
+                cond: Expr::compare(dmac_ir::Compare::Ge, Expr::Var(evicted), Expr::Int(0)),
+                then: vec![Stmt::StoreElem { tensor: end, index: at(Expr::Var(evicted)), value: enter }],
                 otherwise: Vec::new(),
             },
         ];
