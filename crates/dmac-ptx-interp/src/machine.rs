@@ -32,6 +32,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use warp::{Env, Group, Misuse, State, Warp};
 use wgmma::WgmmaState;
 
+/// Warp loads that may poll global memory before the unit lets others run.
+const MAX_POLLS: u32 = 256;
+
 /// How the executing lanes go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
@@ -98,6 +101,8 @@ pub(crate) struct Unit<'a> {
     favoured: u64,
     favoured_for: u32,
     steps: u64,
+    /// Strong loads of global memory in this slice: a unit that polls gives way early.
+    polls: u32,
     /// Warps that can run, kept between turns for its storage.
     runnable: Vec<usize>,
 }
@@ -176,6 +181,7 @@ impl<'a> Unit<'a> {
             favoured: u64::MAX,
             favoured_for: 0,
             steps: 0,
+            polls: 0,
             runnable: Vec::new(),
         }
     }
@@ -187,7 +193,8 @@ impl<'a> Unit<'a> {
     /// Runs for about `slice` instructions.
     pub(crate) fn run(&mut self, slice: u64) -> Status {
         let end = self.steps + slice;
-        while self.steps < end {
+        self.polls = 0;
+        while self.steps < end && self.polls < MAX_POLLS {
             if self.run.stop.load(Relaxed) {
                 return Status::Finished;
             }

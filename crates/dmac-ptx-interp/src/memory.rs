@@ -1,11 +1,14 @@
 //! Global memory of a launch: separate allocations with bounds, initialisation and typed access from the host.
 //!
-//! Words are relaxed atomics, so that thread blocks may run on several host threads without undefined behaviour;
-//! whether the *kernel* races is the sanitizer's business. Allocations are 256-byte aligned, as those of a driver,
+//! Words are atomics that acquire and release, so that thread blocks may run on several host threads and wait for one
+//! another through memory; whether the *kernel* races is the sanitizer's business. Allocations are 256-byte aligned, as those of a driver,
 //! and lie far apart, so an address that leaves one never reaches another.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU8, AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
 
 const FIRST_ADDRESS: u64 = 0x7_0000_0000;
 const GAP: u64 = 1 << 20;
@@ -178,7 +181,7 @@ impl Allocation {
         while !rest.is_empty() {
             let (word, first) = (at / 4, at % 4);
             let n = rest.len().min(4 - first);
-            let bytes = self.words[word].load(Relaxed).to_le_bytes();
+            let bytes = self.words[word].load(Acquire).to_le_bytes();
             let (head, tail) = rest.split_at_mut(n);
             head.copy_from_slice(&bytes[first..first + n]);
             let need = ((1u8 << n) - 1) << first;
@@ -196,18 +199,17 @@ impl Allocation {
         while !rest.is_empty() {
             let (word, first) = (at / 4, at % 4);
             let n = rest.len().min(4 - first);
+            self.mark(word, ((1u8 << n) - 1) << first);
             if n == 4 {
-                self.words[word].store(u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]), Relaxed);
+                self.words[word].store(u32::from_le_bytes([rest[0], rest[1], rest[2], rest[3]]), Release);
             } else {
                 let mut mask = [0u8; 4];
                 let mut value = [0u8; 4];
                 mask[first..first + n].fill(0xFF);
                 value[first..first + n].copy_from_slice(&rest[..n]);
                 let (mask, value) = (u32::from_le_bytes(mask), u32::from_le_bytes(value));
-                let _ = self.words[word].fetch_update(Relaxed, Relaxed, |old| Some(old & !mask | value));
+                let _ = self.words[word].fetch_update(AcqRel, Acquire, |old| Some(old & !mask | value));
             }
-            let bits = ((1u8 << n) - 1) << first;
-            self.mark(word, bits);
             at += n;
             rest = &rest[n..];
         }

@@ -127,6 +127,9 @@ impl Unit<'_> {
         let bytes = each * d.len() as u32;
         let flags = Flags { strong: order.strong(), ..Flags::default() };
         let mut out = vec![[0u64; 32]; d.len()];
+        if order.strong() && matches!(space, Space::Global | Space::Generic) {
+            self.polls += 1;
+        }
         for (lane, address) in self.lanes(at, a) {
             if !self.aligned(at, lane, address, bytes) {
                 continue;
@@ -176,9 +179,11 @@ impl Unit<'_> {
             for (part, v) in raw.chunks_exact_mut(each as usize).zip(&values) {
                 part.copy_from_slice(&v[lane as usize].to_le_bytes()[..each as usize]);
             }
-            if self.write_place(at, lane, place, &raw[..bytes as usize], flags) && order.strong() {
+            if order.strong() {
+                // Before the value: who sees it on another host thread must find the knowledge too.
                 self.publish(at, place, order);
             }
+            self.write_place(at, lane, place, &raw[..bytes as usize], flags);
         }
         if order.strong() {
             self.release(at.w);
@@ -261,12 +266,12 @@ impl Unit<'_> {
                 };
                 let third = third.as_ref().map(|t| t[l]);
                 let f = |x: u64| combine(op, ty, x, v[l], third);
+                self.publish(at, place, order);
                 let Some(before) = self.update_place(at, lane, place, each, &f) else { continue };
                 if let Some(out) = old.get_mut(i) {
                     out[l] = before;
                 }
                 self.observe(at, place, order);
-                self.publish(at, place, order);
             }
         }
         for (d, v) in d.iter().zip(&old) {

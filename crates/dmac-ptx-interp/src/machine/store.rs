@@ -4,7 +4,7 @@ use super::{At, Unit};
 use crate::finding::FindingKind;
 use crate::launch::SHARED_BASE;
 use crate::sanitize::{Flags, GlobalAccess};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
 /// A resolved address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,19 +219,19 @@ impl Unit<'_> {
         if bytes == 8 {
             let _one = self.run.memory.wide_atomics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let old =
-                u64::from(a.words[word].load(Relaxed)) | u64::from(a.words[word + 1].load(Relaxed)) << 32;
+                u64::from(a.words[word].load(Acquire)) | u64::from(a.words[word + 1].load(Acquire)) << 32;
             let new = f(old);
-            a.words[word].store(new as u32, Relaxed);
-            a.words[word + 1].store((new >> 32) as u32, Relaxed);
             a.mark(word, 0xF);
             a.mark(word + 1, 0xF);
+            a.words[word].store(new as u32, Release);
+            a.words[word + 1].store((new >> 32) as u32, Release);
             return old;
         }
         let shift = (offset % 4 * 8) as u32;
         let mask = if bytes == 4 { u32::MAX } else { ((1u32 << (bytes * 8)) - 1) << shift };
         let part = |w: u32| u64::from((w & mask) >> shift);
         let old = a.words[word]
-            .fetch_update(Relaxed, Relaxed, |w| Some(w & !mask | (f(part(w)) as u32) << shift & mask));
+            .fetch_update(AcqRel, Acquire, |w| Some(w & !mask | (f(part(w)) as u32) << shift & mask));
         a.mark(word, (((1u16 << bytes) - 1) as u8) << (offset % 4));
         part(old.unwrap_or(0))
     }

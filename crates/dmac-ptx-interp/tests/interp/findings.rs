@@ -168,6 +168,41 @@ fn flags_order_data_only_with_release_and_acquire() {
     );
 }
 
+/// Six blocks take turns through a counter in global memory, whatever order they start in; each adds to a cell that
+/// only the turns protect.
+#[test]
+fn blocks_may_wait_for_one_another() {
+    let text = |load: &str, store: &str| {
+        format!(
+            ".version 8.0 .target sm_80 .address_size 64 .visible .entry t(.param .u64 turn, .param .u64 cell) {{
+             .reg .b64 %turn, %cell; .reg .b32 %me, %now, %x, %i; .reg .pred %p;
+             ld.param.u64 %turn, [turn]; ld.param.u64 %cell, [cell]; mov.u32 %me, %ctaid.x; sub.u32 %me, 5, %me;
+             mov.u32 %i, %tid.x; setp.ne.u32 %p, %i, 0; @%p bra $end;
+             $wait: {load}.u32 %now, [%turn]; setp.ne.u32 %p, %now, %me; @%p bra $wait;
+             ld.global.u32 %x, [%cell]; mad.lo.u32 %x, %x, 3, %me; st.global.u32 [%cell], %x;
+             add.u32 %now, %now, 1; {store}.u32 [%turn], %now;
+             $end: ret; }}"
+        )
+    };
+    let run = |load: &str, store: &str, workers: usize, seed: u64| {
+        let module = parse(&text(load, store)).unwrap_or_else(|e| panic!("{e}"));
+        let mut memory = Memory::new();
+        let (turn, cell) = (memory.alloc(&[0u32]), memory.alloc(&[1u32]));
+        let options = Options { seed, workers, ..Options::default() };
+        let launch = Launch::new(&module, "t").grid([6, 1, 1]).args([turn, cell].map(Arg::Buffer));
+        (launch.run(&mut memory, &options), memory.read::<u32>(cell)[0])
+    };
+    let want = (0..6).fold(1, |x, me| 3 * x + me);
+    for (workers, seed) in [(1, 0), (1, 1), (3, 0), (3, 1)] {
+        let (result, cell) = run("ld.acquire.gpu.global", "st.release.gpu.global", workers, seed);
+        assert!(result.is_ok() && cell == want, "{result:?} {cell}");
+        let (result, _) = run("ld.relaxed.gpu.global", "st.release.gpu.global", workers, seed);
+        assert_eq!(result.expect_err("a race")[0].kind, FindingKind::Race);
+        let (result, _) = run("ld.acquire.gpu.global", "st.relaxed.gpu.global", workers, seed);
+        assert_eq!(result.expect_err("a race")[0].kind, FindingKind::Race);
+    }
+}
+
 #[test]
 fn copies_must_be_waited_for() {
     let copy = "mad.lo.u32 %s, %i, 16, %m; cp.async.cg.shared.global [%s], [%p], 16; cp.async.commit_group; WAIT \
