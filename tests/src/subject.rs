@@ -98,7 +98,9 @@ pub fn inputs(attention: &Attention, sizes: &Numbers, params: &Numbers, twist: T
         Twist::Large => {
             for tensor in &mut inputs.tensors[..2] {
                 if let Data::F32(data) = &mut tensor.data {
-                    data.iter_mut().for_each(|x| *x *= 8.0);
+                    for x in data {
+                        *x *= 8.0;
+                    }
                 }
             }
         }

@@ -1,9 +1,9 @@
 //! The lowering of a graph to a tile program.
 //!
 //! Input → output: a graph after the pipeline, a schedule → a [`Program`]. Every tensor that the graph stores becomes a
-//! kernel: a definition ([`define`]), lifetimes and lists of selections ([`select`]), an attention ([`attend`]).
+//! kernel: a definition (`define`), lifetimes and lists of selections (`select`), an attention (`attend`).
 //!
-//! One mechanism does all arithmetic, whatever the variant: [`element`] turns an index-notation expression over a space
+//! One mechanism does all arithmetic, whatever the variant: `element` turns an index-notation expression over a space
 //! of rows and a space of columns into tile statements. A sum of products whose factors separate into rows and columns
 //! becomes a matrix product (so QKᵀ, split scores, projections, indexers and compressions are the same code); the rest
 //! becomes the scalar body of a map.
