@@ -8,7 +8,7 @@ use crate::emit::{Emitter, Imports, WORD};
 use crate::layout::{Launch, Layout};
 use crate::plan::KernelPlan;
 use cranelift_codegen::Context;
-use cranelift_codegen::ir::{AbiParam, Signature, Type, UserFuncName, Value, types};
+use cranelift_codegen::ir::{AbiParam, Function, Signature, Type, UserFuncName, Value, types};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{FuncId, Linkage, Module};
@@ -135,6 +135,17 @@ pub(crate) fn symbol(name: &str) -> String {
 }
 
 impl<'p> Builder<'p, '_> {
+    /// Adds a function's text, after its name and the names of the functions that it calls by number.
+    fn print(&mut self, name: &str, function: &Function) {
+        let _ = writeln!(self.clif, "; {name}");
+        for (_, callee) in function.params.user_named_funcs() {
+            let id = FuncId::from_u32(callee.index);
+            let name = self.module.declarations().get_function_decl(id).linkage_name(id);
+            let _ = writeln!(self.clif, "; u0:{} is {name}", callee.index);
+        }
+        let _ = writeln!(self.clif, "{}", function.display());
+    }
+
     fn function(
         &mut self,
         name: &str,
@@ -152,7 +163,7 @@ impl<'p> Builder<'p, '_> {
             .map_err(|error| CompileError::internal(&error))?;
         let mut context: Context = self.module.make_context();
         context.func.signature = signature;
-        context.func.name = UserFuncName::user(0, id.as_u32());
+        context.func.name = UserFuncName::testcase(name);
         context.set_disasm(self.texts.asm);
         let config = self.module.target_config();
         let mut scratch = FunctionBuilderContext::new();
@@ -167,7 +178,7 @@ impl<'p> Builder<'p, '_> {
         body(&mut emitter, &values);
         emitter.b.finalize(config);
         if self.texts.clif {
-            let _ = writeln!(self.clif, "; {name}\n{}", context.func.display());
+            self.print(name, &context.func);
         }
         self.module
             .define_function(id, &mut context)
