@@ -352,7 +352,7 @@ fn what_falls_out_of_a_heap_is_told() {
                 worst as f64
             })
             .collect();
-        for found in build.run(&[input.clone()]) {
+        for found in build.run(std::slice::from_ref(&input)) {
             assert_eq!(found[0], expected, "capacity {capacity}");
         }
     }
