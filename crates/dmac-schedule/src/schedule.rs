@@ -1,6 +1,6 @@
 //! Schedules: the sizes and choices that a lowering binds.
 
-use crate::target::Target;
+use crate::target::{Family, Target};
 
 /// Tile sizes of a program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,14 +15,26 @@ pub struct Schedule {
     pub select_tile: usize,
     /// Query heads that share a tile, where a row has its own list of keys.
     pub head_tile: usize,
+    /// Whether factors that scale a whole tile of products multiply the products: see [`Target::scale_products`].
+    pub scale_products: bool,
 }
 
 impl Schedule {
     /// The schedule for a target and head sizes.
     ///
     /// On a CPU a tile of scores stays in the first-level cache beside a packed tile of keys; figures are flat for
-    /// 48 to 192 query rows and 256 keys.
-    pub fn choose(_target: &Target, _head_dim: i64, _value_dim: i64) -> Self {
-        Self { q_tile: 64, kv_tile: 256, k_tile: 64, select_tile: 16, head_tile: 16 }
+    /// 48 to 192 query rows and 256 keys. On a GPU a warp has 16 query rows, whose scores and results are registers of its
+    /// threads: `(kv_tile + E) / 2` f32 a thread of 255, so fewer keys where features are many.
+    pub fn choose(target: &Target, head_dim: i64, value_dim: i64) -> Self {
+        let scale_products = target.scale_products;
+        match target.family {
+            Family::Cpu => {
+                Self { q_tile: 64, kv_tile: 256, k_tile: 64, select_tile: 16, head_tile: 16, scale_products }
+            }
+            Family::Gpu => {
+                let kv_tile = if head_dim.max(value_dim) > 128 { 32 } else { 64 };
+                Self { q_tile: 64, kv_tile, k_tile: 64, select_tile: 16, head_tile: 16, scale_products }
+            }
+        }
     }
 }

@@ -130,7 +130,9 @@ fn any_schedule_means_the_same() {
             let source =
                 SourceFile::new(name, std::fs::read_to_string(path).expect("the library has the program"));
             let mut options = Options::native(16, Storage::F32);
-            options.schedule = Some(Schedule { q_tile, kv_tile, k_tile, select_tile, head_tile });
+            let scale_products = q_tile % 2 == 1;
+            options.schedule =
+                Some(Schedule { q_tile, kv_tile, k_tile, select_tile, head_tile, scale_products });
             let pins: &[(&str, i64)] = match name {
                 "nsa" => &[("l", 4), ("stride", 2), ("block", 8), ("n", 3), ("window", 9)],
                 "low_rank" => &[("r", 6)],

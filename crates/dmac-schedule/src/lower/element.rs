@@ -196,12 +196,13 @@ impl Lowering<'_> {
                 }
             }
             // A factor that does not vary along columns joins the left side of a matrix product: one product a row tile
-            // instead of one a pair.
+            // instead of one a pair. On targets whose products want operands in their storage type it stays outside.
             Op::Binary(Binary::Mul) if !guarded || self.always_in_range(id) => {
                 for (factor, sum) in [(operands[0], operands[1]), (operands[1], operands[0])] {
                     let is_sum = matches!(self.graph.op(sum), Op::Reduce { op: Reduction::Sum, .. });
                     if is_sum
                         && !cols.varies(self.graph.free(factor))
+                        && !self.schedule.scale_products
                         && self.product(sum, &[factor], rows, cols).is_some()
                         && self.varies_both(sum, rows, cols)
                         && let Some(value) = self.reduced(cx, out, sum, &[factor], env, rows, cols)
