@@ -3,6 +3,7 @@
 mod golden;
 mod invariance;
 mod language_tour;
+mod lifetimes;
 mod random_programs;
 mod run;
 mod tidy;

@@ -191,6 +191,8 @@ pub(crate) struct Lives<'a> {
     pub scores: &'a [f64],
     /// From which position each is a candidate.
     pub enter: &'a [i64],
+    /// Whether each is forced.
+    pub forced: &'a [bool],
     /// How many live at a time.
     pub count: usize,
     /// The end of positions.
@@ -198,22 +200,45 @@ pub(crate) struct Lives<'a> {
 }
 
 impl Lives<'_> {
-    /// Checks ends: at every position, the elements that have entered and not ended must be a choice of `count` among
-    /// those that have entered. `complete` says whether there was an end for every element.
-    pub fn check(&self, ends: &[i64], complete: bool, uncertainty: &Uncertainty) -> Margin {
-        let Self { scores, enter, count, length } = *self;
+    /// Checks ends: at every position, the elements of a class that have entered and not ended must be a choice of
+    /// `count` among those that have entered. `complete` says whether there was an end for every element. The ends of
+    /// different classes have nothing to do with each other, and none matters where its class has no more positions.
+    pub fn check_classes(
+        &self,
+        class: &[i64],
+        ends: &[i64],
+        complete: bool,
+        uncertainty: &Uncertainty,
+    ) -> Margin {
         if !complete {
             return Margin::broken("there is not one end for each element".into());
         }
-        let mut ranked: Vec<usize> = (0..enter.len()).collect();
-        ranked.sort_by(|&x, &y| descending(scores[x], scores[y]).then(x.cmp(&y)));
-        let mut rank = vec![0; ranked.len()];
-        for (place, &element) in ranked.iter().enumerate() {
-            rank[element] = place;
+        let mut members: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+        for (element, &class) in class.iter().enumerate() {
+            members.entry(class).or_default().push(element);
         }
+        let several = members.len() > 1;
+        let mut margin = Margin::default();
+        for members in members.into_values() {
+            // A position has the class of the element of its number.
+            let last = members.last().map_or(0, |&last| last as i64);
+            let length = if several { self.length.min(last + 1) } else { self.length };
+            margin.worsen(self.check(&members, length, ends, uncertainty));
+        }
+        margin
+    }
+
+    fn check(&self, members: &[usize], length: i64, ends: &[i64], uncertainty: &Uncertainty) -> Margin {
+        let Self { scores, enter, forced, count, .. } = *self;
+        let mut ranked: Vec<usize> = members.to_vec();
+        ranked.sort_by(|&x, &y| {
+            forced[y].cmp(&forced[x]).then(descending(scores[x], scores[y])).then(x.cmp(&y))
+        });
+        let rank: BTreeMap<usize, usize> =
+            ranked.iter().enumerate().map(|(place, &element)| (element, place)).collect();
         // What happens at a position: elements enter, elements end.
         let mut events: BTreeMap<i64, (Vec<usize>, Vec<usize>)> = BTreeMap::new();
-        for element in (0..enter.len()).filter(|&element| enter[element] < length) {
+        for &element in members.iter().filter(|&&element| enter[element] < length) {
             events.entry(enter[element]).or_default().0.push(element);
             if ends[element] > enter[element] && ends[element] < length {
                 events.entry(ends[element]).or_default().1.push(element);
@@ -225,13 +250,13 @@ impl Lives<'_> {
         for (position, (entering, ending)) in events {
             candidates += entering.len();
             for element in entering {
-                best.insert(rank[element]);
+                best.insert(rank[&element]);
                 let group = if ends[element] > position { &mut alive } else { &mut gone };
-                group.insert(rank[element]);
+                group.insert(rank[&element]);
             }
             for element in ending {
-                alive.remove(&rank[element]);
-                gone.insert(rank[element]);
+                alive.remove(&rank[&element]);
+                gone.insert(rank[&element]);
             }
             while best.len() > count {
                 best.pop_last();
@@ -243,12 +268,23 @@ impl Lives<'_> {
                     alive.len()
                 ));
             }
-            let Some(threshold) = best.last().map(|&last| scores[ranked[last]]) else { continue };
-            if let Some(&last) = alive.last() {
-                margin.worsen(uncertainty.chosen(ranked[last], scores[ranked[last]], threshold));
+            let Some(threshold) = best.last().map(|&last| ranked[last]) else { continue };
+            // A forced element and one that is not do not compare by score.
+            if let Some(chosen) = alive.last().map(|&last| ranked[last]) {
+                if forced[threshold] && !forced[chosen] {
+                    return Margin::broken(format!("element {chosen} took the place of a forced one"));
+                }
+                if forced[threshold] == forced[chosen] {
+                    margin.worsen(uncertainty.chosen(chosen, scores[chosen], scores[threshold]));
+                }
             }
-            if let Some(&first) = gone.first() {
-                margin.worsen(uncertainty.left_out(ranked[first], scores[ranked[first]], threshold));
+            if let Some(left) = gone.first().map(|&first| ranked[first]) {
+                if forced[left] && !forced[threshold] {
+                    return Margin::broken(format!("element {left} is forced and is left out"));
+                }
+                if forced[threshold] == forced[left] {
+                    margin.worsen(uncertainty.left_out(left, scores[left], scores[threshold]));
+                }
             }
         }
         margin

@@ -103,7 +103,12 @@ pub enum Op {
     /// For each row of `rows` and element of `over`, the first query position at which it is no longer among the best
     /// `n`: the lifetime form of a selection whose candidates only grow with the query's position (element `x` becomes
     /// a candidate at position `enter(x)`). Element `x` is attended exactly for positions in `[enter(x), end(x))`. An int
-    /// tensor over `rows` then `over`. `[score, enter, n]`; `score` and `enter` are free of the query.
+    /// tensor over `rows` then `over`. `[score, enter, n]`, then `[forcing]` and `[class]` as flagged, all free of the
+    /// query.
+    ///
+    /// Elements for which `forcing` (bool) holds come before all others. With a `class` (int), elements compete with
+    /// those of their class only, the class of a position is that of the element of its number, and `end` matters at
+    /// positions of the element's class only: elsewhere the element is not attended, whatever its lifetime.
     Lifetime {
         /// The row's variables, without the query.
         rows: Vec<Var>,
@@ -113,6 +118,10 @@ pub enum Op {
         ties: Ties,
         /// The variable of the batch, which bounds positions.
         batch: Var,
+        /// Whether there is a `forcing` operand.
+        forcing: bool,
+        /// Whether there is a `class` operand.
+        class: bool,
     },
 
     /// Attention. Operands as [`Attendance`] numbers them.

@@ -168,9 +168,11 @@ impl Graph {
                 text
             }
             Op::Contains => "contains".into(),
-            Op::Lifetime { rows, over, ties, .. } => {
+            Op::Lifetime { rows, over, ties, forcing, class, .. } => {
                 let ties = if *ties == Ties::High { " ties high" } else { "" };
-                format!("lifetime [{}] over {}{ties}", self.var_names(rows), name(*over))
+                let forcing = if *forcing { " forcing" } else { "" };
+                let class = if *class { " in classes" } else { "" };
+                format!("lifetime [{}] over {}{ties}{forcing}{class}", self.var_names(rows), name(*over))
             }
             Op::Attend(a) => {
                 let normalize = match a.normalize {

@@ -268,11 +268,17 @@ impl Graph {
                 (1..operands.len()).try_for_each(|index| want(index, Int))?;
                 Bool
             }
-            Op::Lifetime { rows, over, .. } => {
-                count(3)?;
+            Op::Lifetime { rows, over, forcing, class, .. } => {
+                count(3 + usize::from(*forcing) + usize::from(*class))?;
                 want(0, F32)?;
                 want(1, Int)?;
                 want(2, Int)?;
+                if *forcing {
+                    want(3, Bool)?;
+                }
+                if *class {
+                    want(operands.len() - 1, Int)?;
+                }
                 let mut axes = axes(rows);
                 axes.push(self.axis_of(*over));
                 return Ok(Type::Tensor { elem: Elem::I32, axes });

@@ -14,6 +14,10 @@
 //!   falls from one to the next. So one sweep over the sequence with a heap of `n` finds every end. Candidates in another
 //!   order keep lists.
 //! - A condition that is free of the query delays the key for ever: `enter = if condition then enter else KeyLength`.
+//! - `forcing` that is free of the query only changes the order: forced candidates before all others.
+//! - A candidate condition `x(key) == x(position)` makes classes: documents that are packed into one sequence. A row's
+//!   candidates are then those of its own class, which only grow too, so one sweep finds the ends in all classes. The
+//!   condition itself stays a mask: a lifetime says nothing about positions of other classes.
 //! - `plus` takes candidates beside the `n`. If it holds exactly for positions below `leave` (a local window, forced
 //!   first keys), the others become candidates for the `n` at `max(enter, leave)`, and a key is attended in
 //!   `[enter, leave)` and in `[max(enter, leave), end)`. These two touch, or one is empty: with `end <= max(enter, leave)`
@@ -32,7 +36,7 @@ use crate::canonical::Canon;
 use crate::classify_masks::{Pair, classify};
 use crate::text::expression;
 use crate::{Changed, replace_graph};
-use dmac_ir::{Attend, Attendance, Binary, Graph, NodeId, Op, Select, SelectLowering, Var};
+use dmac_ir::{Attend, Attendance, Binary, Compare, Graph, NodeId, Op, Scalar, Select, SelectLowering, Var};
 use std::collections::BTreeMap;
 
 /// The pass.
@@ -169,18 +173,25 @@ impl Member {
         if of_query(canon, score) {
             return Err(Obstacle::ScoreOfQuery);
         }
-        if self.select.forcing {
+        let forcing = self.select.forcing.then(|| self.operands[3]);
+        if forcing.is_some_and(|forcing| of_query(canon, forcing)) {
             return Err(Obstacle::Forcing);
         }
         let subject = Subject::position(canon, query, batch, Anchor::End);
         let mut enters = Vec::new();
         let mut keyed = Vec::new();
+        let mut class: Option<(NodeId, NodeId)> = None;
         for condition in canon.conjuncts(&[self.operands[1]]) {
             if of_query(canon, condition) {
                 match solve(canon, condition, subject).as_deref() {
                     Some(&[Interval { lo, hi }]) if hi == subject.end && !of_query(canon, lo) => {
                         enters.push(lo);
+                        continue;
                     }
+                    _ => {}
+                }
+                match self.class_of(canon, condition, subject.node) {
+                    Some(of_key) if class.is_none() => class = Some((of_key, condition)),
                     _ => return Err(Obstacle::Leaving(condition)),
                 }
             } else {
@@ -210,12 +221,23 @@ impl Member {
             Some(leave) => canon.max(&[enter, leave]),
             None => enter,
         };
-        if !in_order(canon.graph, competes, self.select.over, subject) {
+        let ordered = |id: NodeId| in_order(canon.graph, id, self.select.over, subject);
+        if !ordered(enter) || !ordered(competes) {
             return Err(Obstacle::OutOfOrder);
         }
         let rows: Vec<Var> = self.select.rows.iter().copied().filter(|&var| var != query).collect();
-        let op = Op::Lifetime { rows, over: self.select.over, ties: self.select.ties, batch };
-        let ends = canon.graph.add(op, &[score, competes, self.operands[2]]);
+        let op = Op::Lifetime {
+            rows,
+            over: self.select.over,
+            ties: self.select.ties,
+            batch,
+            forcing: forcing.is_some(),
+            class: class.is_some(),
+        };
+        let mut operands = vec![score, competes, self.operands[2]];
+        operands.extend(forcing);
+        operands.extend(class.map(|(of_key, _)| of_key));
+        let ends = canon.graph.add(op, &operands);
 
         let Some(at_query) = self.select.rows.iter().position(|&var| var == query) else {
             return Err(Obstacle::NoQuery);
@@ -233,9 +255,28 @@ impl Member {
                 canon.max(&[leave, end])
             }
         };
-        let term = canon.in_range(position, lo, hi);
-        let conditions = self.conditions(canon);
+        let mut term = canon.in_range(position, lo, hi);
+        let mut conditions = self.conditions(canon);
+        if let Some((_, condition)) = class {
+            let same = place(canon, condition)?;
+            conditions.retain(|&implied| implied != same);
+            term = canon.and(&[term, same]);
+        }
         Ok((term, conditions))
+    }
+
+    /// The class of an element, where a condition says that it equals that of the row: `x(element) == x(position)`.
+    fn class_of(&self, canon: &mut Canon<'_>, condition: NodeId, position: NodeId) -> Option<NodeId> {
+        if *canon.graph.op(condition) != Op::Compare(Compare::Eq) {
+            return None;
+        }
+        let operands = canon.graph.operands(condition);
+        let map = BTreeMap::from([(self.select.over, position)]);
+        [(operands[0], operands[1]), (operands[1], operands[0])].into_iter().find_map(|(of_key, of_row)| {
+            let moved = canon.graph.substitute(of_key, &map)?;
+            let int = canon.graph.ty(of_key).as_scalar() == Some(Scalar::Int);
+            (int && canon.again(moved) == of_row).then_some(of_key)
+        })
     }
 }
 
@@ -297,7 +338,7 @@ pub(crate) fn lowering(canon: &mut Canon<'_>, contains: NodeId) -> Lowering {
         Err(Obstacle::NoQuery) => "neither score nor candidates depend on the query".into(),
         Err(Obstacle::Blocks) => "blocks are selected".into(),
         Err(Obstacle::ScoreOfQuery) => "the score depends on the query".into(),
-        Err(Obstacle::Forcing) => "forced candidates count among the selected".into(),
+        Err(Obstacle::Forcing) => "which candidates are forced depends on the query".into(),
         Err(Obstacle::Leaving(condition)) => {
             format!("candidates may also leave: `{}`", expression(canon.graph, condition))
         }

@@ -11,6 +11,7 @@
 mod attend;
 mod define;
 mod element;
+mod lifetimes;
 mod lists;
 mod scalar;
 mod select;

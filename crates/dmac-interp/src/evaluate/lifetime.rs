@@ -58,7 +58,7 @@ impl Evaluator<'_> {
 
     /// Walks the entering elements of a row, or takes over and checks the ends that something else found.
     fn live(&self, id: NodeId, row: &[i64]) -> Result<Vec<i64>, Error> {
-        let Op::Lifetime { rows, over, ties, batch } = self.graph.op(id) else {
+        let Op::Lifetime { rows, over, ties, batch, forcing, class } = self.graph.op(id) else {
             panic!("interpreter: %{} is not a lifetime", id.0);
         };
         let operands = self.operands(id);
@@ -73,11 +73,25 @@ impl Evaluator<'_> {
         let all = root.spread(*over, (0..exist as i64).collect());
         let scores = self.eval_floats(operands[0], &all)?.to_vec(exist);
         let enter = self.eval(operands[1], &all)?.int().to_vec(exist);
+        let forced = match forcing {
+            true => self.eval(operands[3], &all)?.bool().to_vec(exist),
+            false => vec![false; exist],
+        };
+        let classes = *class;
+        let class = match class {
+            true => self.eval(operands[operands.len() - 1], &all)?.int().to_vec(exist),
+            false => vec![0; exist],
+        };
         let given = self.options.selection.and_then(|oracle| oracle.ends(id, row));
         let mut margin = None;
         let ends = match given {
             None => {
-                let mut ends = ends_of(&scores, &enter, count, length, *ties);
+                let mut ends = ends_of(
+                    &Elements { scores: &scores, enter: &enter, forced: &forced, class: &class },
+                    count,
+                    length,
+                    *ties,
+                );
                 ends.resize(size, NEVER);
                 ends
             }
@@ -91,17 +105,26 @@ impl Evaluator<'_> {
                     let all = root.spread(*over, (0..exist as i64).collect());
                     let in_f32 = plain.eval_floats(operands[0], &all)?.to_vec(exist);
                     let uncertainty = Uncertainty::measure(&scores, &in_f32);
-                    let known = Lives { scores: &scores, enter: &enter, count, length };
-                    margin = Some(known.check(&ends, complete, &uncertainty));
+                    let known = Lives { scores: &scores, enter: &enter, forced: &forced, count, length };
+                    margin = Some(known.check_classes(&class, &ends, complete, &uncertainty));
                 }
                 ends
             }
         };
-        let pairs = |ends: &mut dyn Iterator<Item = (&i64, i64)>| -> u64 {
-            ends.map(|(enter, end)| (end.min(length) - (*enter).max(0)).max(0) as u64).sum()
+        let mut positions: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+        for (at, &class) in class.iter().enumerate().filter(|_| classes) {
+            positions.entry(class).or_default().push(at as i64);
+        }
+        // How many positions of its class an element has in `from .. to`.
+        let count_of = |element: usize, from: i64, to: i64| match positions.get(&class[element]) {
+            None => (to.min(length) - from.max(0)).max(0) as u64,
+            Some(own) => {
+                let below = |bound: i64| own.partition_point(|&at| at < bound);
+                below(to).saturating_sub(below(from)) as u64
+            }
         };
-        let candidates = pairs(&mut enter.iter().map(|enter| (enter, length)));
-        let chosen = pairs(&mut enter.iter().zip(ends.iter().copied()));
+        let candidates = (0..exist).map(|at| count_of(at, enter[at], length)).sum();
+        let chosen = (0..exist).map(|at| count_of(at, enter[at], ends[at])).sum();
         let statistics = &mut self.lifetimes[id.0 as usize].borrow_mut().statistics;
         statistics.add_row(candidates, chosen);
         if let Some(margin) = margin {
@@ -111,21 +134,35 @@ impl Evaluator<'_> {
     }
 }
 
+/// What is known of the elements that exist.
+struct Elements<'a> {
+    scores: &'a [f64],
+    enter: &'a [i64],
+    forced: &'a [bool],
+    class: &'a [i64],
+}
+
 /// The ends of the elements that exist.
-fn ends_of(scores: &[f64], enter: &[i64], count: usize, length: i64, ties: Ties) -> Vec<i64> {
+fn ends_of(elements: &Elements<'_>, count: usize, length: i64, ties: Ties) -> Vec<i64> {
+    let Elements { scores, enter, forced, class } = *elements;
     let mut ranked: Vec<usize> = (0..enter.len()).collect();
-    ranked.sort_by(|&x, &y| better(scores[x], scores[y], x, y, ties));
+    ranked.sort_by(|&x, &y| forced[y].cmp(&forced[x]).then(better(scores[x], scores[y], x, y, ties)));
     let mut rank = vec![0; ranked.len()];
     for (place, &element) in ranked.iter().enumerate() {
         rank[element] = place;
     }
-    let mut entering: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    let mut entering: BTreeMap<(i64, i64), Vec<usize>> = BTreeMap::new();
     for (element, &enter) in enter.iter().enumerate().filter(|(_, enter)| **enter < length) {
-        entering.entry(enter).or_default().push(element);
+        entering.entry((class[element], enter)).or_default().push(element);
     }
     let mut ends = vec![length; enter.len()];
     let mut best = BTreeSet::new();
-    for (position, elements) in entering {
+    let mut of = None;
+    for ((class, position), elements) in entering {
+        if of != Some(class) {
+            of = Some(class);
+            best.clear();
+        }
         best.extend(elements.into_iter().map(|element| rank[element]));
         while best.len() > count {
             if let Some(worst) = best.pop_last() {

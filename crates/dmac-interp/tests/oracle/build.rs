@@ -121,7 +121,14 @@ impl Program {
 
     /// `position in enter .. end(j)` of a lifetime in the rows `b g` with `enter = j`.
     pub fn lifetime(&mut self, score: NodeId, ties: Ties, n: NodeId) -> NodeId {
-        let op = Op::Lifetime { rows: vec![self.b, self.g], over: self.j, ties, batch: self.b };
+        let op = Op::Lifetime {
+            rows: vec![self.b, self.g],
+            over: self.j,
+            ties,
+            batch: self.b,
+            forcing: false,
+            class: false,
+        };
         let enter = self.at(self.j);
         let ends = self.graph.add(op, &[score, enter, n]);
         let end = self.read(ends, &[self.b, self.g, self.j]);

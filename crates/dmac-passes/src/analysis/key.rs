@@ -265,11 +265,12 @@ fn hash_op(graph: &Graph, op: &Op, hash: &mut Fnv, number: &dyn Fn(Var) -> u64) 
             hash.write(lowering.map_or(u64::MAX, |lowering| lowering as u64));
         }
         Op::Contains => tag(hash, 22),
-        Op::Lifetime { rows, over, ties, .. } => {
+        Op::Lifetime { rows, over, ties, forcing, class, .. } => {
             tag(hash, 23);
             hash_axes(graph, rows, hash);
             hash.write(u64::from(graph.axis_of(*over).0));
             hash.write(*ties as u64);
+            hash.write(u64::from(*forcing) * 2 + u64::from(*class));
         }
         Op::Attend(Attend { key, normalize, forms, tiling, skips, .. }) => {
             tag(hash, 24);

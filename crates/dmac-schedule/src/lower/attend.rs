@@ -415,7 +415,15 @@ impl Lowering<'_> {
         let mut at: Vec<Expr> = lists.rows.iter().map(|var| parts.env.vars[var].clone()).collect();
         let block = cx.kernel.grid[0].var;
         at.push(Expr::Var(block));
-        self.walk_list(cx, out, parts, (lists.keys, lists.counts), at);
+        if !lists.may_overflow {
+            self.walk_list(cx, out, parts, (lists.keys, lists.counts), at);
+            return;
+        }
+        let too_many = Expr::lt(Expr::load(lists.counts, at.clone()), Expr::Int(0));
+        let (mut then, mut otherwise) = (Vec::new(), Vec::new());
+        self.walk_blocks(cx, &mut then, parts);
+        self.walk_list(cx, &mut otherwise, parts, (lists.keys, lists.counts), at);
+        out.push(Stmt::If { cond: too_many, then, otherwise });
     }
 
     /// The row indices of a selection's set, where they are fixed for the tile.

@@ -1,8 +1,11 @@
 //! The keys alive in each tile of query rows, for key-interval masks that come from lifetimes.
 //!
 //! One grid point a row of the lifetimes walks its query tiles in order. The list of a tile is what survived of the list
-//! before it, then the keys that entered since: work proportional to the lists, not to the sequence. With lifetimes of a
-//! selection of `n` keys and one entering key a position, a list never exceeds `n` + the tile's rows.
+//! before it, then the keys that entered since: work proportional to the lists, not to the sequence.
+//!
+//! Lists have a fixed number of places: as many keys as can be alive at once, and one more for each further row of the
+//! tile. Where that number is not proved (ids of classes may come back; many keys may enter at once), a tile that needs
+//! more has the count -1 and is walked over all blocks instead.
 
 use super::element::Cx;
 use super::{Env, Lowering};
@@ -17,6 +20,15 @@ pub(super) struct AliveLists {
     pub counts: TensorId,
     /// The variables of a row.
     pub rows: Vec<Var>,
+    /// Whether some count may be -1: more keys than places.
+    pub may_overflow: bool,
+}
+
+/// A number of keys.
+struct Alive {
+    keys: Expr,
+    /// Whether there are never more.
+    proved: bool,
 }
 
 impl Lowering<'_> {
@@ -30,12 +42,13 @@ impl Lowering<'_> {
         let (m, n) = (self.extent(attend.query), self.extent(attend.key));
         let tiles = m.clone().ceil_div(tile.clone());
         let slope = self.enters_in_order(enter, attend.key);
-        let alive = slope.as_ref().and_then(|slope| self.alive_at_once(end, attend.key, slope));
-        let capacity = alive.map_or(n.clone(), |alive| n.clone().min(alive + tile.clone()));
+        let alive = self.alive_at_once(end, attend.key, slope.as_ref());
+        let may_overflow = !alive.proved;
+        let capacity = n.clone().min(alive.keys + tile.clone());
         let mut dims: Vec<Expr> = rows.iter().map(|&var| self.extent(var)).collect();
         dims.push(tiles.clone());
         let counts = self.workspace("alive_count", Element::I32, dims.clone());
-        dims.push(capacity);
+        dims.push(capacity.clone());
         let keys = self.workspace("alive", Element::I32, dims);
 
         let mut cx = Cx::new(Kernel::new("alive_keys"));
@@ -69,81 +82,96 @@ impl Lowering<'_> {
         let inside = env.with(attend.key, v(key));
         let enters = self.scalar(&mut cx.kernel, enter, &inside);
         let ends = self.scalar(&mut cx.kernel, end, &inside);
-        let push = |condition: Expr| Stmt::If {
-            cond: condition,
-            then: vec![
-                Stmt::StoreElem { tensor: keys, index: at(vec![v(tile_var), v(count)]), value: v(key) },
-                Stmt::Set { var: count, value: v(count) + Expr::Int(1) },
-            ],
-            otherwise: Vec::new(),
+        let when = |cond, then| Stmt::If { cond, then, otherwise: Vec::new() };
+        let places = if may_overflow { cx.known("places", ScalarType::Int, capacity) } else { Expr::Int(0) };
+        let push = |condition: Expr| {
+            let index = at(vec![v(tile_var), v(count)]);
+            let store = Stmt::StoreElem { tensor: keys, index, value: v(key) };
+            let store =
+                if may_overflow { when(Expr::lt(v(count), places.clone()), vec![store]) } else { store };
+            when(condition, vec![store, Stmt::Set { var: count, value: v(count) + Expr::Int(1) }])
+        };
+        let each_key = |lo: Expr, hi: Expr, condition: Expr| Stmt::For {
+            var: key,
+            lo,
+            hi,
+            step: Expr::Int(1),
+            body: vec![push(condition)],
         };
         let row0 = v(tile_var) * tile.clone();
         let offset = length.clone() - m.clone();
-        let survivors = Stmt::If {
-            cond: Expr::lt(Expr::Int(0), v(tile_var)),
-            then: vec![Stmt::For {
-                var: slot,
-                lo: Expr::Int(0),
-                hi: Expr::load(counts, at(vec![v(tile_var) - Expr::Int(1)])),
-                step: Expr::Int(1),
-                body: vec![
-                    Stmt::Set {
-                        var: key,
-                        value: Expr::load(keys, at(vec![v(tile_var) - Expr::Int(1), v(slot)])),
-                    },
-                    push(Expr::lt(v(first), ends.clone())),
-                ],
-            }],
-            otherwise: Vec::new(),
-        };
-        // Keys that entered by this tile's last row: a prefix where keys enter in order, else a test of each key that was
-        // not taken before.
-        let fresh = Expr::and(
-            Expr::lt(v(first).max(enters.clone()), ends.clone()),
-            Expr::compare(Compare::Le, enters.clone(), v(last)),
-        );
-        let (body, before) = match slope {
-            Some(shift) => {
-                let bound = (v(last) + Expr::Int(1) - shift).max(v(next)).min(length.clone());
-                (
-                    vec![
-                        Stmt::Set { var: limit, value: bound },
-                        survivors,
-                        Stmt::For {
-                            var: key,
-                            lo: v(next),
-                            hi: v(limit),
-                            step: Expr::Int(1),
-                            body: vec![push(fresh)],
-                        },
-                        Stmt::Set { var: next, value: v(limit) },
-                    ],
-                    vec![Stmt::Set { var: next, value: Expr::Int(0) }],
-                )
-            }
-            None => (
-                vec![Stmt::For {
+        let before = Expr::load(counts, at(vec![v(tile_var) - Expr::Int(1)]));
+        let still = Expr::lt(v(first), ends.clone());
+        let kept = Stmt::For {
+            var: slot,
+            lo: Expr::Int(0),
+            hi: before.clone(),
+            step: Expr::Int(1),
+            body: vec![
+                Stmt::Set {
                     var: key,
-                    lo: Expr::Int(0),
-                    hi: length.clone(),
-                    step: Expr::Int(1),
-                    body: vec![push(fresh)],
-                }],
-                Vec::new(),
-            ),
+                    value: Expr::load(keys, at(vec![v(tile_var) - Expr::Int(1), v(slot)])),
+                },
+                push(still.clone()),
+            ],
         };
-        let mut stmts = vec![
+        let survivors = if may_overflow {
+            let entered = Expr::and(Expr::lt(enters.clone(), length.clone()), still);
+            vec![Stmt::If {
+                cond: Expr::lt(before, Expr::Int(0)),
+                then: vec![each_key(Expr::Int(0), v(next), entered)],
+                otherwise: vec![kept],
+            }]
+        } else {
+            vec![kept]
+        };
+        // Keys enter in the order of their index, so those that entered by this tile's last row are a prefix.
+        let (prelude, limit_of) = match slope {
+            Some(shift) => (Vec::new(), v(last) + Expr::Int(1) - shift),
+            None => {
+                // For each tile the last key that enters in it, kept where its count will be.
+                let entry = (enters.clone() - offset.clone()).max(Expr::Int(0)).int_div(tile.clone());
+                let note =
+                    Stmt::StoreElem { tensor: counts, index: at(vec![entry]), value: v(key) + Expr::Int(1) };
+                let none =
+                    Stmt::StoreElem { tensor: counts, index: at(vec![v(tile_var)]), value: Expr::Int(0) };
+                let each = |var, hi, body| Stmt::For { var, lo: Expr::Int(0), hi, step: Expr::Int(1), body };
+                let notes = each(
+                    key,
+                    length.clone(),
+                    vec![when(Expr::lt(enters.clone(), length.clone()), vec![note])],
+                );
+                let prelude = vec![
+                    each(tile_var, tiles.clone(), vec![none]),
+                    when(Expr::lt(Expr::Int(0), tiles.clone()), vec![notes]),
+                ];
+                (prelude, Expr::load(counts, at(vec![v(tile_var)])))
+            }
+        };
+        let fresh = Expr::and(
+            Expr::lt(v(first).max(enters.clone()), ends),
+            Expr::compare(Compare::Le, enters, v(last)),
+        );
+        let found = match may_overflow {
+            true => Expr::lt(places.clone(), v(count)).then(Expr::Int(-1), v(count)),
+            false => v(count),
+        };
+        let stmts = vec![
             Stmt::Set { var: first, value: row0.clone() + offset.clone() },
             Stmt::Set { var: last, value: (row0 + tile).min(m) + offset - Expr::Int(1) },
             Stmt::Set { var: count, value: Expr::Int(0) },
+            Stmt::Set { var: limit, value: limit_of.max(v(next)).min(length) },
+            when(Expr::lt(Expr::Int(0), v(tile_var)), survivors),
+            each_key(v(next), v(limit), fresh),
+            Stmt::Set { var: next, value: v(limit) },
+            Stmt::StoreElem { tensor: counts, index: at(vec![v(tile_var)]), value: found },
         ];
-        stmts.extend(body);
-        stmts.push(Stmt::StoreElem { tensor: counts, index: at(vec![v(tile_var)]), value: v(count) });
-        let mut out = before;
+        let mut out = prelude;
+        out.push(Stmt::Set { var: next, value: Expr::Int(0) });
         out.push(Stmt::For { var: tile_var, lo: Expr::Int(0), hi: tiles, step: Expr::Int(1), body: stmts });
         let kernel = cx.close(out);
         self.finish(kernel);
-        AliveLists { keys, counts, rows }
+        AliveLists { keys, counts, rows, may_overflow }
     }
 
     /// Where keys enter one a position, in order, `enter(key) = key + shift` for those that ever do: the shift.
@@ -178,28 +206,61 @@ impl Lowering<'_> {
     }
 
     /// How many keys are alive at one position, if they enter at `key + slope`: those that the selection behind a lifetime
-    /// keeps and, where each key stays for a number of positions in any case (`end = max(key + shift, ..)`), that number
-    /// more.
-    fn alive_at_once(&mut self, end: NodeId, key: Var, slope: &Expr) -> Option<Expr> {
+    /// keeps and, besides, those that stay in any case: for a number of positions (`end = max(key + shift, ..)`), or all
+    /// the first ones (`end = max(if key < first then length .., ..)`).
+    fn alive_at_once(&mut self, end: NodeId, key: Var, slope: Option<&Expr>) -> Alive {
         let operands = self.graph.operands(end);
+        let number = |this: &Self, id: NodeId| {
+            this.scalar(&mut Kernel::new(""), id, &Env::default()).max(Expr::Int(0))
+        };
         match self.graph.op(end) {
-            Op::Read if matches!(self.graph.op(operands[0]), Op::Lifetime { .. }) => {
-                let count = self.graph.operand(operands[0], 2);
-                let mut kernel = Kernel::new("");
-                Some(self.scalar(&mut kernel, count, &Env::default()).max(Expr::Int(0)))
-            }
+            Op::Read => match self.graph.op(operands[0]) {
+                // Ids of classes may come back: then the keys of several classes live at once.
+                Op::Lifetime { class, .. } => {
+                    let keys = number(self, self.graph.operand(operands[0], 2));
+                    Alive { keys, proved: !class && slope.is_some() }
+                }
+                _ => Alive { keys: Expr::Int(0), proved: false },
+            },
             Op::Binary(dmac_ir::Binary::Max) => {
                 let (x, y) = (operands[0], operands[1]);
-                let (stays, end) = match (self.enters_in_order(x, key), self.enters_in_order(y, key)) {
-                    (Some(shift), _) => (shift, y),
-                    (_, Some(shift)) => (shift, x),
-                    _ => return None,
-                };
-                let stays = (stays - slope.clone()).max(Expr::Int(0));
-                Some(self.alive_at_once(end, key, slope)? + stays)
+                let x = self.alive_at_once(x, key, slope);
+                let y = self.alive_at_once(y, key, slope);
+                Alive { keys: x.keys + y.keys, proved: x.proved && y.proved }
             }
-            _ => None,
+            Op::If => {
+                let bound = |id: NodeId| {
+                    !self.graph.free(id).contains(&key) && !matches!(self.graph.op(id), Op::Read)
+                };
+                match (self.first_keys(operands[0], key), bound(operands[1]) && bound(operands[2])) {
+                    (Some(keys), true) => Alive { keys, proved: true },
+                    _ => Alive { keys: Expr::Int(0), proved: false },
+                }
+            }
+            _ => match (self.enters_in_order(end, key), slope) {
+                (Some(shift), Some(slope)) => {
+                    Alive { keys: (shift - slope.clone()).max(Expr::Int(0)), proved: true }
+                }
+                (Some(shift), None) => Alive { keys: shift.max(Expr::Int(0)), proved: false },
+                _ => Alive { keys: Expr::Int(0), proved: false },
+            },
         }
+    }
+
+    /// How many keys satisfy `key < first`.
+    fn first_keys(&self, condition: NodeId, key: Var) -> Option<Expr> {
+        let operands = self.graph.operands(condition);
+        let (subject, first, more) = match self.graph.op(condition) {
+            Op::Compare(Compare::Lt) => (operands[0], operands[1], 0),
+            Op::Compare(Compare::Le) => (operands[0], operands[1], 1),
+            Op::InRange => (operands[0], operands[2], 0),
+            _ => return None,
+        };
+        if *self.graph.op(subject) != Op::Index(key) || !self.graph.free(first).is_empty() {
+            return None;
+        }
+        let first = self.scalar(&mut Kernel::new(""), first, &Env::default());
+        Some((first + Expr::Int(more)).max(Expr::Int(0)))
     }
 
     /// The environment of a tile of rows and keys, for skip predicates.

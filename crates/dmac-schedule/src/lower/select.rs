@@ -1,4 +1,4 @@
-//! Selections in memory: lifetimes by one bounded heap over the sequence, and lists by a heap a row.
+//! Lists of selected keys or blocks: scores in tiles, streamed through a heap a row.
 
 use super::element::Cx;
 use super::{Env, List, Lowering, Space};
@@ -8,61 +8,6 @@ use crate::kernel::{
 use dmac_ir::{AxisKind, NodeId, Op, Unary};
 
 impl Lowering<'_> {
-    /// `end[row, key]`: keys in order are pushed to a heap of the best `n`; a key that falls out ends where the key that
-    /// pushed it out enters. O(n log w) work, one grid point a row.
-    pub(super) fn lower_lifetime(&mut self, id: NodeId) {
-        let Op::Lifetime { rows, over, ties, batch } = self.graph.op(id).clone() else { return };
-        let operands = self.graph.operands(id);
-        let end = self.store(id, "end", Element::I32);
-        self.program.selections.push(Selection::Ends { node: id, ends: end });
-        let mut cx = Cx::new(Kernel::new("lifetimes"));
-        let mut env = Env::default();
-        for &var in &rows {
-            let extent = self.extent(var);
-            let at = self.grid_axis(&mut cx, var, extent);
-            env.vars.insert(var, at);
-        }
-        self.bind_kv_head(&mut env);
-        let length = self.key_length(batch, &env);
-        let length = cx.known("key_count", ScalarType::Int, length);
-        let count = self.scalar(&mut cx.kernel, operands[2], &env);
-        let capacity = count.max(Expr::Int(0)).min(self.extent(over));
-        let heap = cx.kernel.add_heap(Heap { name: "best".into(), rows: 1, capacity, ties });
-        let key = cx.kernel.add_var(self.var_name(over), ScalarType::Int);
-        let evicted = cx.kernel.add_var("evicted", ScalarType::Int);
-        let inside = env.with(over, Expr::Var(key));
-        let score = self.scalar(&mut cx.kernel, operands[0], &inside);
-        let enter = self.scalar(&mut cx.kernel, operands[1], &inside);
-        let at =
-            |key: Expr| -> Vec<Expr> { rows.iter().map(|var| env.vars[var].clone()).chain([key]).collect() };
-        let plain = *self.graph.op(operands[1]) == Op::Index(over);
-        let enters = Expr::lt(enter.clone(), length.clone());
-        let push = vec![
-            Stmt::HeapPush { heap, row: Expr::Int(0), score, index: Expr::Var(key), evicted },
-            Stmt::If {
-                cond: Expr::compare(dmac_ir::Compare::Ge, Expr::Var(evicted), Expr::Int(0)),
-                then: vec![Stmt::StoreElem { tensor: end, index: at(Expr::Var(evicted)), value: enter }],
-                otherwise: Vec::new(),
-            },
-        ];
-        let mut body =
-            vec![Stmt::StoreElem { tensor: end, index: at(Expr::Var(key)), value: length.clone() }];
-        // A key that never becomes a candidate takes nobody's place.
-        if plain {
-            body.extend(push);
-        } else {
-            body.push(Stmt::If { cond: enters, then: push, otherwise: Vec::new() });
-        }
-        let absent = vec![Stmt::StoreElem { tensor: end, index: at(Expr::Var(key)), value: Expr::Int(0) }];
-        let step = || Expr::Int(1);
-        let out = vec![
-            Stmt::HeapClear { heap, row: Expr::Int(0) },
-            Stmt::For { var: key, lo: Expr::Int(0), hi: length.clone(), step: step(), body },
-            Stmt::For { var: key, lo: length, hi: self.extent(over), step: step(), body: absent },
-        ];
-        self.finish(cx.close(out));
-    }
-
     /// `list[row, slot]`: scores in tiles of rows by candidates, streamed through a heap a row. Nothing of the size of rows
     /// by candidates is stored.
     pub(super) fn lower_select(&mut self, id: NodeId) {
