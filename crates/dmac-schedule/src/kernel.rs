@@ -318,6 +318,12 @@ impl Kernel {
         &self.tiles[id.0 as usize]
     }
 
+    /// Bytes of its shared tiles.
+    pub fn shared_bytes(&self) -> usize {
+        let shared = self.tiles.iter().filter(|tile| tile.space == Space::Shared);
+        shared.map(|tile| tile.rows * tile.cols * tile.stages * tile.element.bytes()).sum()
+    }
+
     /// A scalar variable.
     pub fn var(&self, id: VarId) -> &VarDecl {
         &self.vars[id.0 as usize]

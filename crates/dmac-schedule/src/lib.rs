@@ -6,6 +6,7 @@
 
 pub mod kernel;
 pub mod lower;
+pub mod pipeline;
 pub mod schedule;
 pub mod target;
 
