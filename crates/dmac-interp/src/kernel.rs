@@ -8,6 +8,7 @@
 
 mod memory;
 mod point;
+mod product;
 mod scalar;
 
 use crate::error::Error;

@@ -148,8 +148,7 @@ impl Rewrite {
         };
         let keys = ring("keys", structure.keys.len());
         let values = ring("values", 1);
-        let columns =
-            (!structure.columns.is_empty()).then(|| ring("columns", structure.columns.len()));
+        let columns = (!structure.columns.is_empty()).then(|| ring("columns", structure.columns.len()));
         for &tile in structure.keys.iter().chain(&structure.columns).chain([&structure.values]) {
             kernel.tiles[tile.0 as usize].stages = stages;
         }
@@ -173,7 +172,7 @@ impl Rewrite {
         }
         let producer_group = self.kernel.add_var("producer", ScalarType::Int);
         let consumer_group = self.kernel.add_var("group", ScalarType::Int);
-        let producer = self.producer(&body[shared..]);
+        let producer = self.producer(&body[shared..])?;
         let consumer = self.consumer(&body[shared..], consumer_group)?;
         let mut kernel = self.kernel.clone();
         kernel.body = body[..shared].to_vec();
@@ -257,7 +256,14 @@ impl Rewrite {
     fn register(&mut self, name: &str, like: &Tile, cols: usize) -> TileId {
         let taken = self.kernel.tiles.iter().any(|tile| tile.name == name);
         let name = if taken { format!("{name}_next") } else { name.to_owned() };
-        self.kernel.add_tile(Tile { name, cols, rows: GROUP_ROWS, space: Space::Register, stages: 1, ..like.clone() })
+        self.kernel.add_tile(Tile {
+            name,
+            cols,
+            rows: GROUP_ROWS,
+            space: Space::Register,
+            stages: 1,
+            ..like.clone()
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Random;
 use super::memory::{Best, Global, Tiles};
+use super::product::Product;
 use super::scalar::Place;
 use dmac_schedule::kernel::{
     Element, Expr, Kernel, MapReduction, Program, Space, Stmt, TileId, TileRef, VarId,
@@ -48,6 +49,10 @@ struct Machine<'a> {
     capacities: Vec<usize>,
     barriers: Vec<Vec<BarrierState>>,
     flights: Vec<Flight>,
+    /// Matrix products under way, by group, oldest first.
+    products: Vec<Vec<Product>>,
+    /// Whether products may be under way at all: the kernel waits for them.
+    asynchronous: bool,
 }
 
 /// What a group does next.
@@ -86,7 +91,12 @@ pub(super) fn run(
             .map(|barrier| vec![BarrierState::default(); barrier.stages])
             .collect(),
         flights: Vec::new(),
+        products: Vec::new(),
+        asynchronous: false,
     };
+    for stmt in &kernel.body {
+        stmt.walk(&mut |stmt| machine.asynchronous |= matches!(stmt, Stmt::MmaWait { .. }));
+    }
     let has_roles = kernel.body.iter().any(|stmt| matches!(stmt, Stmt::Role { .. }));
     let mut groups = Vec::new();
     if has_roles {
@@ -116,6 +126,7 @@ pub(super) fn run(
         let frames = vec![Frame { body: &kernel.body, at: 0, repeat: None }];
         groups.push(Group { name: "all".into(), frames, vars, tiles: 0, meeting: None });
     }
+    machine.products.resize_with(machine.tiles.len(), Vec::new);
     machine.interleave(global, groups, random)
 }
 
@@ -142,6 +153,10 @@ impl<'a> Machine<'a> {
                         progress = true;
                     }
                     let group = &mut groups[index];
+                    if !self.products[group.tiles].is_empty() && random.below(4) == 0 {
+                        let left = self.products[group.tiles].len() - 1;
+                        self.settle(group.tiles, left)?;
+                    }
                     let step =
                         self.step(global, group).map_err(|message| format!("{}: {message}", group.name))?;
                     match step {
@@ -164,7 +179,20 @@ impl<'a> Machine<'a> {
                 self.land(0)?;
             }
         }
-        if self.flights.is_empty() { Ok(()) } else { Err("a copy is still in flight at the end".into()) }
+        match (self.flights.is_empty(), self.products.iter().all(Vec::is_empty)) {
+            (true, true) => Ok(()),
+            (false, _) => Err("a copy is still in flight at the end".into()),
+            (_, false) => Err("a product is still in flight at the end".into()),
+        }
+    }
+
+    /// Completes a group's oldest products until so many are left.
+    fn settle(&mut self, group: usize, pending: usize) -> Result<(), String> {
+        while self.products[group].len() > pending {
+            let product = self.products[group].remove(0);
+            product.complete(self.kernel, &mut self.tiles, group, &mut self.products[group])?;
+        }
+        Ok(())
     }
 
     /// Completes a copy.
@@ -319,7 +347,8 @@ impl<'a> Machine<'a> {
             this.place(global, vars, group, None).int(x)
         };
         match stmt {
-            Stmt::Comment(_) | Stmt::MmaWait { .. } => {}
+            Stmt::Comment(_) => {}
+            Stmt::MmaWait { pending } => self.settle(group, *pending)?,
             Stmt::Set { var, value } => {
                 vars[var.0 as usize] = Some(self.place(global, vars, group, None).value(value)?);
             }
@@ -417,28 +446,17 @@ impl<'a> Machine<'a> {
                 let k = int(self, global, vars, k)?;
                 let (a_stage, b_stage) =
                     (self.stage(global, vars, group, a)?, self.stage(global, vars, group, b)?);
-                let (a_in, b_in) = (bank(kernel, a.tile, group), bank(kernel, b.tile, group));
-                for row in 0..m {
-                    for col in 0..n {
-                        let start = if *accumulate {
-                            self.tiles[bank(kernel, *acc, group)].load(kernel, *acc, 0, row, col)?
-                        } else {
-                            0.0
-                        };
-                        let mut total = start;
-                        for at in 0..k {
-                            let (b_row, b_col) = if *transpose_b { (col, at) } else { (at, col) };
-                            total += self.tiles[a_in].load(kernel, a.tile, a_stage, row, at)?
-                                * self.tiles[b_in].load(kernel, b.tile, b_stage, b_row, b_col)?;
-                        }
-                        self.tiles[bank(kernel, *acc, group)].store(
-                            kernel,
-                            *acc,
-                            0,
-                            (row, col),
-                            Some(total),
-                        )?;
-                    }
+                let product = Product::new(
+                    *acc,
+                    (a.tile, a_stage),
+                    (b.tile, b_stage),
+                    (*transpose_b, *accumulate),
+                    (m, n, k),
+                );
+                let product = product.issue(kernel, &mut self.tiles, group, &self.products[group])?;
+                self.products[group].push(product);
+                if !self.asynchronous {
+                    self.settle(group, 0)?;
                 }
             }
             Stmt::RowReduce { dst, src, op, rows, cols, accumulate } => {

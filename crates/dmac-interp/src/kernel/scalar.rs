@@ -79,10 +79,14 @@ impl Place<'_> {
             Expr::Col => Ok(self.element.ok_or("a column outside an elementwise statement")?.1 as f64),
             Expr::At { tile, row, col } => {
                 let (row, col) = (self.int(row)?, self.int(col)?);
+                let (stage, row) = match self.kernel.tile(*tile) {
+                    decl if decl.stages > 1 => (row / decl.rows as i64, row % decl.rows as i64),
+                    _ => (0, row),
+                };
                 self.tiles[super::point::bank(self.kernel, *tile, self.group)].load(
                     self.kernel,
                     *tile,
-                    0,
+                    usize::try_from(stage).map_err(|_| "a stage below 0")?,
                     row,
                     col,
                 )

@@ -43,7 +43,7 @@ pub enum Expr {
     Row,
     /// In an elementwise statement: the column within the tile.
     Col,
-    /// An element of a tile anywhere.
+    /// An element of a tile anywhere. The rows of a ring count on through its stages.
     At {
         /// The tile.
         tile: TileId,

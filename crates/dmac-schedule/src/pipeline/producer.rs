@@ -9,9 +9,7 @@ use dmac_ir::{Binary, Compare};
 
 /// What the producer keeps from visit to visit.
 struct State {
-    keys: Position,
     values: Position,
-    visits: VarId,
     /// Variables of the last visit that its copy of values uses.
     kept: Vec<(VarId, VarId)>,
     /// The copy of values.
@@ -19,7 +17,8 @@ struct State {
 }
 
 impl Rewrite {
-    pub(super) fn producer(&mut self, body: &[Stmt]) -> Vec<Stmt> {
+    /// `None` where another loop's values come from elsewhere than the first's.
+    pub(super) fn producer(&mut self, body: &[Stmt]) -> Option<Vec<Stmt>> {
         let mut out = Vec::new();
         let keys = self.position("copy_keys", 1, &mut out);
         let values = self.position("copy_values", 1, &mut out);
@@ -31,7 +30,7 @@ impl Rewrite {
                 Stmt::Set { .. } => out.push(stmt.clone()),
                 Stmt::Copy { .. } => self.copy_left(stmt, &mut out),
                 stmt if self.structure.has_visit(stmt) => {
-                    out.push(self.produce_loop(stmt, (keys, values, visits), &mut state));
+                    out.push(self.produce_loop(stmt, (keys, values, visits), &mut state)?);
                 }
                 _ => {}
             }
@@ -47,9 +46,10 @@ impl Rewrite {
                 };
                 Stmt::Set { var: *keeps, value: zero }
             });
+            let sets: Vec<Stmt> = sets.collect();
             out.splice(0..0, sets);
         }
-        out
+        Some(out)
     }
 
     /// The tile of the rows, one stage for each consumer.
@@ -76,23 +76,20 @@ impl Rewrite {
         stmt: &Stmt,
         at: (Position, Position, VarId),
         state: &mut Option<State>,
-    ) -> Stmt {
+    ) -> Option<Stmt> {
         let mut stmt = stmt.clone();
         let (Stmt::For { body, .. } | Stmt::If { then: body, .. }) = &mut stmt else {
             unreachable!("pipeline: a loop nest has loops and conditions")
         };
         if self.structure.is_visit(body) {
-            *body = self.produce_visit(body, at, state);
+            *body = self.produce_visit(body, at, state)?;
         } else {
-            let nested = std::mem::take(body);
-            *body = nested
-                .into_iter()
-                .map(|stmt| {
-                    if self.structure.has_visit(&stmt) { self.produce_loop(&stmt, at, state) } else { stmt }
-                })
-                .collect();
+            for stmt in std::mem::take(body) {
+                let visits = self.structure.has_visit(&stmt);
+                body.push(if visits { self.produce_loop(&stmt, at, state)? } else { stmt });
+            }
         }
-        stmt
+        Some(stmt)
     }
 
     fn produce_visit(
@@ -100,7 +97,7 @@ impl Rewrite {
         body: &[Stmt],
         (keys, values, visits): (Position, Position, VarId),
         state: &mut Option<State>,
-    ) -> Vec<Stmt> {
+    ) -> Option<Vec<Stmt>> {
         let visit = self.structure.visit(body);
         let mut out = visit.front.clone();
         out.push(Self::wait(self.keys.empty, keys));
@@ -116,20 +113,23 @@ impl Rewrite {
             None => {
                 let used: Vec<VarId> = self.varying(copy);
                 let kept = self.kept(&used);
-                State { keys, values, visits, kept, copy: copy.clone() }
+                State { values, kept, copy: copy.clone() }
             }
         };
         let then = self.copy_last_values(&first);
         out.push(Stmt::If { cond: Self::visited(visits), then, otherwise: Vec::new() });
         // Another loop over keys has variables of its own for the same places.
         let current: Vec<VarId> = self.varying(copy);
-        for ((_, keeps), now) in first.kept.iter().zip(&current) {
-            out.push(Stmt::Set { var: *keeps, value: Expr::Var(*now) });
+        let renamed: Vec<(VarId, VarId)> =
+            current.iter().zip(&first.kept).map(|(now, (_, keeps))| (*now, *keeps)).collect();
+        let same = Self::with_kept(copy, &renamed) == Self::with_kept(&first.copy, &first.kept);
+        (same && current.len() == first.kept.len()).then_some(())?;
+        for (now, keeps) in renamed {
+            out.push(Stmt::Set { var: keeps, value: Expr::Var(now) });
         }
         out.push(Self::count_visit(visits));
-        debug_assert_eq!(first.keys.stage, keys.stage);
         *state = Some(first);
-        out
+        Some(out)
     }
 
     /// The variables that a statement reads, in order of their numbers, without those set before all roles.

@@ -236,22 +236,27 @@ fn check(program: &Program, kernel: &Kernel, structure: &mut Structure) -> Optio
                 Stmt::Copy { dst, index, .. } => {
                     let tile = dst.tile;
                     (structure.keys.contains(&tile) || structure.values == tile).then_some(())?;
-                    structure.gathers |=
-                        index.iter().any(|x| x.any(&mut |x| matches!(x, Expr::Load { .. })));
+                    structure.gathers |= index.iter().any(|x| x.any(&mut |x| matches!(x, Expr::Load { .. })));
                 }
                 Stmt::OnlineSoftmax { scores, acc, .. } => {
                     (*scores == structure.scores && acc.0 == structure.acc).then_some(())?;
                     structure.online = true;
                 }
-                Stmt::Map { .. } | Stmt::Mma { .. } | Stmt::Set { .. } | Stmt::If { .. } | Stmt::Comment(_) => {}
+                Stmt::Map { .. }
+                | Stmt::Mma { .. }
+                | Stmt::Set { .. }
+                | Stmt::If { .. }
+                | Stmt::Comment(_) => {}
                 _ => return None,
             }
         }
+        structure.columns = distinct(columns.iter().copied());
         let parts = structure.visit(visit);
         let (keys, values) = (parts.keys.len(), parts.values.len());
         (keys == structure.keys.len() && values == 1 && !parts.scores.is_empty()).then_some(())?;
         // The copies must come from what the visit's scalars say before its products.
-        (!parts.front.iter().any(|stmt| !matches!(stmt, Stmt::Set { .. } | Stmt::Comment(_)))).then_some(())?;
+        (!parts.front.iter().any(|stmt| !matches!(stmt, Stmt::Set { .. } | Stmt::Comment(_))))
+            .then_some(())?;
         let wide = |tile: TileId| kernel.tile(tile).cols > 1 && tile != structure.scores;
         for stmt in &parts.middle {
             let mut spare = false;
@@ -259,7 +264,6 @@ fn check(program: &Program, kernel: &Kernel, structure: &mut Structure) -> Optio
             (!spare).then_some(())?;
         }
     }
-    structure.columns = distinct(columns.into_iter());
     let mut copied = Vec::new();
     for stmt in &kernel.body {
         if structure.has_visit(stmt) {
