@@ -7,7 +7,12 @@
 //! variant, no mask analysis and no graph here. Matrix products are `mma.sync`, copies `cp.async`, so that the text runs on
 //! an A100 and on everything after it.
 
+mod launch;
 mod program;
 
 pub use dmac_ptx::Target;
+pub use launch::{
+    Call, Launch, LaunchArgument, LaunchError, MappedTensor, Placed, WORKSPACE_ALIGNMENT, Workspaces,
+    contiguous,
+};
 pub use program::{Entry, ParamSpec, PtxProgram, TensorMapSpec};
