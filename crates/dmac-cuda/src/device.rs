@@ -9,12 +9,35 @@
 
 use crate::Error;
 use crate::memory::Buffer;
-use cudarc::driver::{CudaContext, CudaStream, DriverError, sys};
+use cudarc::driver::{CudaContext, CudaGraph, CudaStream, DriverError, sys};
+use std::ffi::c_void;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// CUDA 12.8, the first with `cuEventElapsedTime_v2`, the newest function that this crate calls.
 const LEAST_DRIVER: i32 = 12_080;
+
+/// Work that was recorded, to be launched as one.
+pub struct Graph(CudaGraph);
+
+impl Graph {
+    /// Puts it on the stream that it was recorded on.
+    ///
+    /// # Safety
+    /// The buffers that the recorded work uses live until it has finished.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub unsafe fn launch(&self) -> Result<(), Error> {
+        self.0.launch().map_err(Error::driver("cuGraphLaunch"))
+    }
+}
+
+impl std::fmt::Debug for Graph {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Graph").finish_non_exhaustive()
+    }
+}
 
 /// An open GPU.
 #[derive(Debug)]
@@ -64,8 +87,27 @@ impl Device {
         let context = CudaContext::new(ordinal).map_err(missing)?;
         // SAFETY: every buffer is used on the one stream of this device, so its order needs no events.
         unsafe { context.disable_event_tracking() };
-        let stream = context.default_stream();
+        // The default stream cannot be captured into a graph.
+        let stream = context.new_stream().map_err(Error::driver("cuStreamCreate"))?;
         Ok(Device { context, stream, driver })
+    }
+
+    /// The same device with all work on a stream of the caller's, as a framework has one.
+    ///
+    /// # Safety
+    /// `stream` is a stream of this device's primary context, and outlives the result and everything made with it.
+    pub unsafe fn on_stream(&self, stream: *mut c_void) -> Device {
+        // SAFETY: the caller promises just this.
+        let stream = unsafe { self.context.wrap_borrowed_stream(stream.cast()) };
+        Device { context: self.context.clone(), stream, driver: self.driver }
+    }
+
+    /// Compute capability: major, minor.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub fn capability(&self) -> Result<(i32, i32), Error> {
+        self.context.compute_capability().map_err(Error::driver("cuDeviceGetAttribute"))
     }
 
     /// Name, capability and sizes.
@@ -93,6 +135,46 @@ impl Device {
     /// [`Error::Driver`], as when memory runs out.
     pub fn upload(&self, bytes: &[u8]) -> Result<Buffer, Error> {
         Buffer::new(self, bytes)
+    }
+
+    /// A buffer of `bytes`, at least one, whose bytes are any; aligned to 256.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::Driver`].
+    pub fn allocate(&self, bytes: usize) -> Result<Buffer, Error> {
+        Buffer::uninit(self, bytes.max(1))
+    }
+
+    /// Puts the filling of `count` 32-bit words from `address` on the stream.
+    ///
+    /// # Safety
+    /// They lie in a buffer that lives until it is done.
+    ///
+    /// # Errors
+    /// [`Error::Driver`].
+    pub unsafe fn fill_words(&self, address: u64, word: u32, count: usize) -> Result<(), Error> {
+        if count == 0 {
+            return Ok(());
+        }
+        self.bind()?;
+        // SAFETY: the caller promises that the words are there.
+        unsafe { sys::cuMemsetD32Async(address, word, count, self.stream.cu_stream()).result() }
+            .map_err(Error::driver("cuMemsetD32Async"))
+    }
+
+    /// Records what `work` puts on the stream, without running it.
+    ///
+    /// # Errors
+    /// Those of `work`; [`Error::Driver`] when it does what cannot be recorded: allocates or waits.
+    pub fn capture(&self, work: impl FnOnce() -> Result<(), Error>) -> Result<Graph, Error> {
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        self.stream.begin_capture(mode).map_err(Error::driver("cuStreamBeginCapture"))?;
+        let done = work();
+        // A recording that was begun must be ended, also a failed one.
+        let graph = self.stream.end_capture(sys::CUgraphInstantiate_flags(0));
+        done?;
+        let graph = graph.map_err(Error::driver("cuStreamEndCapture"))?;
+        graph.map(Graph).ok_or_else(|| Error::Invalid("nothing was recorded".to_owned()))
     }
 
     /// Waits until all launches have finished.

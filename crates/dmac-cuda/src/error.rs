@@ -20,6 +20,20 @@ pub enum Error {
         /// The least version, encoded likewise.
         needed: i32,
     },
+    /// Kernels for another kind of GPU.
+    OtherTarget {
+        /// What the kernels are for.
+        target: &'static str,
+        /// The device's compute capability: major, minor.
+        found: (i32, i32),
+    },
+    /// The device has not so much memory left.
+    OutOfMemory {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Bytes left.
+        free: u64,
+    },
     /// The driver refused a PTX text.
     Assembler {
         /// The driver's status.
@@ -48,9 +62,25 @@ impl Error {
         move |e| Error::Driver { call, status: format!("{e:?}") }
     }
 
+    /// The code under which `dmac explain` tells more.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Error::NoDriver | Error::NoDevice(_) => "E0701",
+            Error::OldDriver { .. } => "E0702",
+            Error::Assembler { status, .. } if status.contains("UNSUPPORTED_PTX_VERSION") => "E0702",
+            Error::OtherTarget { .. } => "E0703",
+            Error::OutOfMemory { .. } => "E0704",
+            Error::Assembler { .. } => "E0705",
+            Error::Invalid(_) | Error::Timeout { .. } | Error::Driver { .. } => "E0707",
+        }
+    }
+
     /// Whether there is no usable GPU at all, rather than a failure on one.
     pub fn no_gpu(&self) -> bool {
-        matches!(self, Error::NoDriver | Error::NoDevice(_) | Error::OldDriver { .. })
+        matches!(
+            self,
+            Error::NoDriver | Error::NoDevice(_) | Error::OldDriver { .. } | Error::OtherTarget { .. }
+        )
     }
 }
 
@@ -62,6 +92,12 @@ impl fmt::Display for Error {
             Error::NoDevice(why) => write!(f, "no usable CUDA device: {why}"),
             Error::OldDriver { found, needed } => {
                 write!(f, "the driver supports CUDA {}, {} is needed", version(*found), version(*needed))
+            }
+            Error::OtherTarget { target, found: (major, minor) } => {
+                write!(f, "the kernels are for {target}, this device is sm_{major}{minor}")
+            }
+            Error::OutOfMemory { bytes, free } => {
+                write!(f, "the device has {free} bytes of memory left, {bytes} are needed")
             }
             Error::Assembler { status, log } => write!(f, "the driver refused the PTX: {status}\n{log}"),
             Error::Invalid(what) => write!(f, "{what}"),

@@ -68,7 +68,7 @@ impl Device {
     /// the device does not have.
     pub unsafe fn launch(
         &self,
-        function: &Function<'_>,
+        function: &Function,
         shape: Shape,
         arguments: &[Argument],
     ) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! The little of the CUDA driver that dmac's kernels need: modules with the assembler's log, memory, tensor maps,
-//! launches with clusters, events.
+//! launches with clusters, events, graphs; and [`Kernels`], a compiled program on a device.
 //!
-//! Input → output: PTX text and bytes → results of kernels and their times. The driver library is opened at run time; that
+//! Input → output: PTX text or a compiled program, and bytes → results of kernels and their times. The driver library is opened at run time; that
 //! it, or a GPU, is missing is the value [`Error::NoDriver`] or [`Error::NoDevice`], never a panic, so that one program
 //! serves machines with and without a GPU. No CUDA toolkit takes part: the driver assembles the PTX.
 //!
@@ -22,13 +22,15 @@
 
 mod device;
 mod error;
+mod kernels;
 mod launch;
 mod memory;
 mod module;
 mod tensor_map;
 
-pub use device::{Description, Device};
+pub use device::{Description, Device, Graph};
 pub use error::Error;
+pub use kernels::{Kernels, Prepared};
 pub use launch::{Argument, Shape};
 pub use memory::Buffer;
 pub use module::{Function, Module, Resources};
