@@ -2,6 +2,7 @@
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use dmac::{ParamNumber, Storage};
+use dmac_ptx_interp::command::{ArgSpec, dimensions};
 use std::path::PathBuf;
 
 /// A compiler for attention: variants in a few lines, native code out.
@@ -48,7 +49,30 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Format programs.
     Fmt(FmtArgs),
+    /// Work with PTX by hand.
+    #[command(subcommand)]
+    Ptx(PtxCommand),
 }
+
+#[derive(Subcommand)]
+pub enum PtxCommand {
+    /// Execute a PTX kernel on this processor and look for errors that a GPU would hide.
+    #[command(after_long_help = ARGUMENTS)]
+    Run(PtxRunArgs),
+}
+
+/// What the specifications of `--arg` are, in the words of `dmac_ptx_interp::command`.
+const ARGUMENTS: &str = "\
+Arguments, one --arg each, in the order of the kernel's parameters or as NAME=SPEC:
+  u32:7  i32:-1  u64:7  i64:-1  f32:1.5  f64:1.5    a scalar
+  bytes:0a1bff                                      a structure, in hexadecimal
+  buf:f32[16,64]=CONTENT                            a buffer, outermost dimension first
+  file:t.safetensors:q                              a buffer that holds a file's tensor
+  map:bf16[64,448]box[64,128]swizzle128=CONTENT     a tensor map over a buffer, innermost dimension first
+  map:@k[64,448]box[64,128]swizzle128               a tensor map over the buffer of argument k
+  ptr:@k+256                                        an address in the buffer of argument k
+CONTENT is zeros, ones, iota, random, uninit (no values), a number, or file:t.safetensors:q. Elements are u8, u16, u32, i32,
+u64, f16, bf16, f32, f64. After a box may stand swizzle32, swizzle64 or swizzle128, and `,nan` to fill with NaN.";
 
 #[derive(Args)]
 pub struct CheckArgs {
@@ -235,6 +259,51 @@ pub struct FmtArgs {
     pub check: bool,
 }
 
+#[derive(Args)]
+pub struct PtxRunArgs {
+    /// The PTX text; `-` for standard input.
+    pub file: PathBuf,
+    /// The kernel [default: the only one in the file].
+    #[arg(long, value_name = "NAME")]
+    pub entry: Option<String>,
+    /// Blocks along x, y, z.
+    #[arg(long, value_name = "X[,Y,Z]", value_parser = dimensions, default_value = "1")]
+    pub grid: [u32; 3],
+    /// Threads of a block along x, y, z [default: what the kernel requires, or one warp].
+    #[arg(long, value_name = "X[,Y,Z]", value_parser = dimensions)]
+    pub block: Option<[u32; 3]>,
+    /// Blocks of a cluster along x, y, z [default: what the kernel requires, or one].
+    #[arg(long, value_name = "X[,Y,Z]", value_parser = dimensions)]
+    pub cluster: Option<[u32; 3]>,
+    /// Bytes of dynamic shared memory.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub shared: u32,
+    /// An argument of the kernel (may be repeated); --help lists the specifications.
+    #[arg(long = "arg", value_name = "[NAME=]SPEC", value_parser = argument)]
+    pub arguments: Vec<ArgSpec>,
+    /// Seed of random contents, and of the order in which warps run and copies land.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Buffers that the kernel wrote, by the names of its parameters, as safetensors.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Threads of this processor; with one, equal seeds give equal runs [default: all].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// Findings after which the launch stops.
+    #[arg(long, value_name = "COUNT", default_value_t = 8)]
+    pub max_findings: usize,
+    /// Warp instructions of one block after which it is taken to run for ever.
+    #[arg(long, value_name = "COUNT", default_value_t = 2_000_000_000)]
+    pub max_steps: u64,
+    /// Only execute: races, missing fences and values that were never written are not looked for.
+    #[arg(long)]
+    pub no_sanitize: bool,
+    /// Accept data of `cp.async` that `wgmma` or a bulk copy reads with no proxy fence between, as published kernels do.
+    #[arg(long)]
+    pub no_cp_async_fence: bool,
+}
+
 impl std::fmt::Display for Dtype {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -258,6 +327,10 @@ fn define(text: &str) -> Result<(String, ParamNumber), String> {
         ParamNumber::Float(value.parse().map_err(|_| format!("`{value}` is not a number"))?)
     };
     Ok((name.to_owned(), number))
+}
+
+fn argument(text: &str) -> Result<ArgSpec, String> {
+    text.parse()
 }
 
 fn sizes(text: &str) -> Result<Sizes, String> {

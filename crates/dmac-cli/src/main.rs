@@ -10,6 +10,7 @@ mod explain;
 mod files;
 mod fmt;
 mod inputs;
+mod ptx;
 mod run;
 mod tensors;
 mod terminal;
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         args::Command::Verify(args) => verify::run(&args, &terminal),
         args::Command::Explain(args) => explain::run(&args, &terminal),
         args::Command::Fmt(args) => fmt::run(&args, &terminal),
+        args::Command::Ptx(args::PtxCommand::Run(args)) => ptx::run(&args, &terminal),
     };
     match result {
         Ok(exit) => exit.into(),

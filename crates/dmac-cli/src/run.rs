@@ -37,7 +37,8 @@ pub fn run(args: &RunArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     };
     let Some(results) = results else { return Ok(Exit::Mismatch) };
     for (name, tensor) in &results {
-        terminal.data(&summary(name, tensor))?;
+        let element = tensor.element().to_string();
+        terminal.data(&tensors::summary(name, &element, tensor.dims(), &tensor.to_f64()))?;
     }
     if let Some(path) = &args.output {
         tensors::save(path, &results)?;
@@ -174,18 +175,6 @@ fn append(compiled: &Compiled, all: &mut dmac::interp::Output, part: &dmac::inte
     }
     all.data = data;
     all.dims[query] += part.dims[query];
-}
-
-/// A line about a result: what it is, and enough numbers to see that it is alive.
-fn summary(name: &str, tensor: &Tensor) -> String {
-    let values = tensor.to_f64();
-    let finite: Vec<f64> = values.iter().copied().filter(|x| x.is_finite()).collect();
-    let mean = if finite.is_empty() { 0.0 } else { finite.iter().sum::<f64>() / finite.len() as f64 };
-    let norm = finite.iter().map(|x| x * x).sum::<f64>().sqrt();
-    let dims: Vec<String> = tensor.dims().iter().map(ToString::to_string).collect();
-    let odd = values.len() - finite.len();
-    let odd = if odd == 0 { String::new() } else { format!("  not finite {odd}") };
-    format!("{name}  {} [{}]  mean {mean:.6}  norm {norm:.6}{odd}\n", tensor.element(), dims.join(", "))
 }
 
 /// Relative norm that a result may be off by from an expected tensor, by its element type.

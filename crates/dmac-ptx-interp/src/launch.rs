@@ -160,8 +160,7 @@ impl<'a> Launch<'a> {
                 return Err(vec![Finding { kind: FindingKind::BadLaunch, message, at: None, other: None }]);
             }
         };
-        let units = run.grid.iter().map(|g| u64::from(*g)).product::<u64>()
-            / run.cluster.iter().map(|c| u64::from(*c)).product::<u64>();
+        let units = volume(run.grid) / volume(run.cluster);
         let queue = Queue {
             state: Mutex::new((0, VecDeque::new())),
             units,
@@ -183,8 +182,7 @@ impl<'a> Launch<'a> {
         }
         let findings = run.findings.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).list;
         if findings.is_empty() {
-            let blocks = run.grid.iter().map(|g| u64::from(*g)).product();
-            Ok(Stats { instructions: run.steps.into_inner(), blocks })
+            Ok(Stats { instructions: run.steps.into_inner(), blocks: volume(run.grid) })
         } else {
             Err(findings)
         }
@@ -196,7 +194,7 @@ impl<'a> Launch<'a> {
         'a: 'r,
     {
         let kernel = self.kernel.clone()?;
-        let threads = self.block.iter().map(|b| u64::from(*b)).product::<u64>();
+        let threads = volume(self.block);
         if threads == 0 || threads > 1024 {
             return Err(format!("a block has 1 to 1024 threads, not {threads}"));
         }
@@ -206,7 +204,7 @@ impl<'a> Launch<'a> {
             return Err(format!("the kernel requires blocks of {need:?} threads, not {:?}", self.block));
         }
         if let Some(max) = kernel.maxntid
-            && threads > max.iter().map(|b| u64::from(*b)).product()
+            && threads > volume(max)
         {
             return Err(format!("the kernel allows blocks of at most {max:?} threads, not {:?}", self.block));
         }
@@ -220,7 +218,7 @@ impl<'a> Launch<'a> {
                 kernel.cluster.unwrap_or_default()
             ));
         }
-        let ranks = cluster.iter().map(|c| u64::from(*c)).product::<u64>();
+        let ranks = volume(cluster);
         if !(1..=16).contains(&ranks)
             || (0..3).any(|i| cluster[i] == 0 || !self.grid[i].is_multiple_of(cluster[i]))
         {
@@ -229,7 +227,7 @@ impl<'a> Launch<'a> {
                 self.grid
             ));
         }
-        if self.grid.iter().map(|g| u64::from(*g)).product::<u64>() > 1 << 24 {
+        if volume(self.grid) > 1 << 24 {
             return Err("more than 2^24 blocks".to_owned());
         }
         let dynamic_base = (SHARED_BASE + kernel.static_smem).next_multiple_of(kernel.dynamic_align.max(16));
@@ -278,7 +276,7 @@ impl<'a> Launch<'a> {
                 Arg::U64(v) => v.to_le_bytes().to_vec(),
                 Arg::F32(v) => v.to_le_bytes().to_vec(),
                 Arg::Buffer(b) => b.address().to_le_bytes().to_vec(),
-                Arg::Address(b, offset) => (b.address() + offset).to_le_bytes().to_vec(),
+                Arg::Address(b, offset) => b.address().wrapping_add(*offset).to_le_bytes().to_vec(),
                 Arg::Bytes(b) => b.clone(),
                 Arg::TensorMap(map) => {
                     map.check(memory).map_err(|e| format!("the tensor map `{}`: {e}", param.name))?;
@@ -296,6 +294,11 @@ impl<'a> Launch<'a> {
         }
         Ok((bytes, maps))
     }
+}
+
+/// The product of three sizes; what does not fit is as large as can be.
+fn volume(sizes: [u32; 3]) -> u64 {
+    sizes.iter().fold(1, |product: u64, size| product.saturating_mul(u64::from(*size)))
 }
 
 /// Registers a thread has at entry: what the directives leave, as `ptxas` computes it. `None` when the kernel never

@@ -11,6 +11,7 @@
 //! | `E04xx` | meaning: selections, branches, masks |
 //! | `E05xx` | schedules and targets |
 //! | `E06xx` | inputs at run time |
+//! | `E07xx` | PTX that is executed by hand |
 //! | `W0xxx` | warnings, in the same ranges |
 
 use std::fmt;
@@ -115,6 +116,8 @@ codes! {
     E0503 "program that the target cannot compile";
     E0504 "unknown target";
     E0505 "generated code refused";
+    E0701 "malformed PTX";
+    E0702 "error found while PTX was executed";
     W0101 "doc comment that documents nothing";
     W0201 "unused declaration";
     W0301 "floats compared for equality";
