@@ -58,12 +58,12 @@ fn check(folder: &str) {
         let needs = needs.get(&name).unwrap_or(&nothing);
         let mut built = BTreeMap::new();
         for (at, case) in cases().into_iter().enumerate() {
-            let features = (case.sizes["D"], case.sizes.get("E").copied().unwrap_or(case.sizes["D"]));
+            let mut sizes = case.sizes.clone();
+            sizes.extend(needs.sizes.clone());
+            let features = (sizes["D"], sizes.get("E").copied().unwrap_or(sizes["D"]));
             let key = (case.storage as u8, features);
             let attention =
                 built.entry(key).or_insert_with(|| build(&name, &text, case.storage, features, &needs.pins));
-            let mut sizes = case.sizes.clone();
-            sizes.extend(needs.sizes.clone());
             let inputs = inputs(attention, &sizes, &case.params, case.twist, at as u64);
             if let Err(complaint) = agrees(attention, &inputs) {
                 complaints.push(format!("{name}: {}\n{complaint}", case.line));

@@ -8,9 +8,9 @@
 //! small. Bools are fair.
 
 use crate::rows::split_mix;
-use crate::shape::ShapeError;
+use crate::shape::{ShapeError, computed, resolve_computed};
 use crate::tensor::{Data, Inputs, Storage, Tensor};
-use dmac_ir::{AxisId, AxisKind, Elem, Graph, Input, ParamId, ParamValue, Size};
+use dmac_ir::{AxisKind, Elem, Graph, Input, ParamId, ParamValue};
 use std::collections::BTreeMap;
 
 /// The size of an axis of the program's own inputs that is not given, where no window says better.
@@ -43,11 +43,7 @@ pub fn random_inputs_with(
     storage: Storage,
     seed: u64,
 ) -> Result<Inputs, ShapeError> {
-    let mut axes: Vec<i64> = Vec::new();
-    for at in 0..graph.axes.len() {
-        let size = axis_size(graph, AxisId(at as u32), sizes, &params, &axes)?;
-        axes.push(size);
-    }
+    let axes = axis_sizes(graph, sizes, &params)?;
     let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
     let tensors = graph
         .inputs
@@ -64,45 +60,45 @@ pub fn random_inputs_with(
     Ok(Inputs { params, storage, ..Inputs::new(graph, tensors) })
 }
 
-/// The size of an axis; those before it are known.
-fn axis_size(
+/// The sizes of all axes: given ones, then those that are computed from them.
+fn axis_sizes(
     graph: &Graph,
-    id: AxisId,
     sizes: &BTreeMap<String, i64>,
     params: &[ParamValue],
-    known: &[i64],
-) -> Result<i64, ShapeError> {
-    let axis = graph.axis(id);
-    let eval = |size: &Size| {
-        size.eval(&|id| int(params, id), &|axis| known.get(axis.0 as usize).copied()).unwrap_or(0).max(0)
-    };
+) -> Result<Vec<i64>, ShapeError> {
+    let ints: Vec<Option<i64>> = (0..params.len() as u32).map(|id| int(params, ParamId(id))).collect();
     let windows = graph.axes.iter().find_map(|axis| match &axis.kind {
-        AxisKind::Windows { length, .. } => Some(eval(length)),
+        AxisKind::Windows { length, .. } => length.eval(&|id| int(params, id), &|_| None),
         _ => None,
     });
-    let other = match axis.name.as_str() {
-        "G" => "H",
-        "M" => "N",
-        "N" => "M",
-        name => name,
-    };
-    let given = sizes.get(&axis.name).or_else(|| sizes.get(other)).copied();
-    Ok(match (axis.size, &axis.kind, given) {
-        (Some(fixed), _, Some(found)) if fixed != found => {
-            return Err(ShapeError::Conflict {
-                axis: axis.name.clone(),
-                expected: fixed,
-                reason: "the program is compiled for it".into(),
-                tensor: "--random".into(),
-                found,
-            });
-        }
-        (Some(fixed), ..) => fixed,
-        (None, AxisKind::Sized(size), _) => eval(size),
-        (None, _, Some(given)) => given,
-        (None, AxisKind::Free, None) => windows.unwrap_or(SMALL),
-        (None, _, None) => 1,
-    })
+    let mut known = Vec::new();
+    for axis in &graph.axes {
+        let other = match axis.name.as_str() {
+            "G" => "H",
+            "M" => "N",
+            "N" => "M",
+            name => name,
+        };
+        let given = sizes.get(&axis.name).or_else(|| sizes.get(other)).copied();
+        known.push(match (axis.size, given) {
+            (Some(fixed), Some(found)) if fixed != found => {
+                return Err(ShapeError::Conflict {
+                    axis: axis.name.clone(),
+                    expected: fixed,
+                    reason: "the program is compiled for it".into(),
+                    tensor: "--random".into(),
+                    found,
+                });
+            }
+            (Some(fixed), _) => Some(fixed),
+            _ if computed(&axis.kind) => None,
+            (None, Some(given)) => Some(given),
+            (None, None) if axis.kind == AxisKind::Free => Some(windows.unwrap_or(SMALL)),
+            (None, None) => Some(1),
+        });
+    }
+    resolve_computed(graph, &ints, &mut known)?;
+    Ok(known.into_iter().map(|size| size.unwrap_or(0)).collect())
 }
 
 /// The value of an int parameter.

@@ -267,7 +267,7 @@ impl Shape {
 }
 
 /// Whether the size of such an axis follows from others.
-fn computed(kind: &AxisKind) -> bool {
+pub(crate) fn computed(kind: &AxisKind) -> bool {
     matches!(kind, AxisKind::Windows { .. } | AxisKind::Blocks { .. } | AxisKind::Sized(_))
 }
 
@@ -297,7 +297,7 @@ fn resolve_params(graph: &Graph, params: &[ParamValue]) -> Result<Vec<Option<i64
 
 /// Computes the sizes of windows, blocks and sized axes. An axis may be computed from one that is declared later, so
 /// this repeats until nothing new becomes known.
-fn resolve_computed(
+pub(crate) fn resolve_computed(
     graph: &Graph,
     params: &[Option<i64>],
     sizes: &mut [Option<i64>],

@@ -11,7 +11,7 @@ mod floats;
 mod integers;
 
 use crate::analysis::key::{Key, Keys};
-use dmac_ir::{Binary, Compare, Graph, NodeId, Op, Scalar, Size, Type, Unary};
+use dmac_ir::{Attend, Binary, Compare, Form, Graph, NodeId, Op, Scalar, Size, Type, Unary};
 use dmac_source::Span;
 use std::collections::BTreeMap;
 
@@ -66,6 +66,13 @@ impl<'a> Canon<'a> {
             },
             Op::Stop if matches!(scalar(self, 0), Some(Scalar::Int | Scalar::Bool)) => operands[0],
             Op::Stop if matches!(self.graph.op(operands[0]), Op::Stop | Op::Float(_)) => operands[0],
+            // One mask of two conditions is two masks.
+            Op::Attend(attend) if attend.forms.iter().all(|form| *form == Form::Unclassified) => {
+                let first = operands.len() - attend.forms.len();
+                let terms = self.conjuncts(&operands[first..]);
+                let attend = Attend { forms: vec![Form::Unclassified; terms.len()], ..attend.clone() };
+                self.add(Op::Attend(attend), &[&operands[..first], &terms[..]].concat())
+            }
             op => self.add(op.clone(), operands),
         }
     }

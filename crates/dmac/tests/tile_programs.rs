@@ -124,7 +124,7 @@ fn any_schedule_means_the_same() {
     let sizes: BTreeMap<String, i64> = [("B", 1), ("H", 4), ("G", 2), ("N", 41), ("f", 8), ("x", 2)]
         .map(|(name, size)| (name.into(), size))
         .into();
-    for name in ["sliding_window", "document", "dma", "nsa", "indexed", "low_rank"] {
+    for name in ["sliding_window_sinks", "document", "dma", "nsa", "indexed", "low_rank"] {
         for (q_tile, kv_tile, k_tile, select_tile, head_tile) in schedules {
             let path = format!("{}/../../dsl/std/{name}.dmac", env!("CARGO_MANIFEST_DIR"));
             let source =
@@ -136,7 +136,7 @@ fn any_schedule_means_the_same() {
             let pins: &[(&str, i64)] = match name {
                 "nsa" => &[("l", 4), ("stride", 2), ("block", 8), ("n", 3), ("window", 9)],
                 "low_rank" => &[("r", 6)],
-                "sliding_window" => &[("window", 9)],
+                "sliding_window_sinks" => &[("window", 9)],
                 "document" => &[],
                 "indexed" => &[("n", 7)],
                 _ => &[("w", 7)],
@@ -173,6 +173,18 @@ programs! {
     full;
     causal;
     sliding_window;
+    sliding_window_sinks;
+    two_sided_window;
+    prefix_lm;
+    document_window;
+    t5;
+    sink_logits;
+    sigmoid;
+    differential;
+    cosine;
+    longformer;
+    bigbird, &[("r", 2)], &[("block", 9)];
+    mla;
     alibi;
     softcap;
     document;

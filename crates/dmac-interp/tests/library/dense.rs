@@ -30,7 +30,7 @@ fn full_and_causal() {
 
 #[test]
 fn sliding_window_with_sinks() {
-    let setting = Setting::new("sliding_window", SIZES, &[("window", 3), ("sink", 2)], &[], None);
+    let setting = Setting::new("sliding_window_sinks", SIZES, &[("window", 3), ("sink", 2)], &[], None);
     check(&setting, &|row, j| j <= row[4] && (row[4] - j < 3 || j < 2), &|_, _, s| s);
 }
 

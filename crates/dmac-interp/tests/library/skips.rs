@@ -43,7 +43,7 @@ fn library_programs_skip_only_what_no_row_attends() {
             let tiles = program(name, &[], &[]);
             assert!(tiles.skipped > 0 && tiles.partial > 0 && tiles.full > 0, "{name}: {tiles:?}");
         }
-        let window = program("sliding_window", &[("window", 9), ("sink", 2)], &[]);
+        let window = program("sliding_window_sinks", &[("window", 9), ("sink", 2)], &[]);
         assert!(window.skipped > 0 && window.partial > 0 && window.full > 0, "{window:?}");
         let dma = program("dma", &[("w", 6)], &[]);
         assert!(dma.skipped > 0 && dma.partial > 0, "{dma:?}");

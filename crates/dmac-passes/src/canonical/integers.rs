@@ -316,14 +316,11 @@ impl Canon<'_> {
         };
         let (mut left, mut right) = d.split(|atom| of_query(self, atom));
         if left.terms.is_empty() || right.terms.is_empty() {
-            // No query, or nothing else: by sign.
-            let all = d.clone();
-            (left, right) = all.split(|atom| all.terms[&atom] > 0);
-            if left.terms.is_empty() {
-                std::mem::swap(&mut left.terms, &mut right.terms);
-                right.constant = -right.constant;
-                left = left.scale(-1).unwrap_or(left);
-            }
+            // No query, or nothing else: by sign, turned so that the first atom of all is on the left.
+            let mut atoms: Vec<NodeId> = d.terms.keys().copied().collect();
+            self.keys.sort(self.graph, &mut atoms);
+            let positive = d.terms[&atoms[0]] > 0;
+            (left, right) = d.split(|atom| (d.terms[&atom] > 0) == positive);
         }
         let mut atoms: Vec<NodeId> = left.terms.keys().copied().collect();
         self.keys.sort(self.graph, &mut atoms);
