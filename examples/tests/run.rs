@@ -46,3 +46,13 @@ fn snapshot_prints_both_texts() {
     let printed = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
     assert!(printed.contains("decay") && printed.contains("function "), "{printed}");
 }
+
+#[test]
+fn a_cache_does_not_grow_with_its_context() {
+    let run = example(env!("CARGO_BIN_EXE_decode")).args(["2000", "6000"]).assert().success();
+    let printed = String::from_utf8_lossy(&run.get_output().stdout).into_owned();
+    let cells = |line: &str| line.split_whitespace().map(ToOwned::to_owned).collect::<Vec<String>>();
+    let lines: Vec<Vec<String>> = printed.lines().skip(1).map(cells).collect();
+    assert_eq!(lines.iter().map(|line| line[0].as_str()).collect::<Vec<_>>(), ["2000", "6000"]);
+    assert_eq!(lines[0][3], lines[1][3], "{printed}");
+}

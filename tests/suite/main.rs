@@ -1,5 +1,6 @@
 //! Tests of the project as a whole, in one binary: it links the compiler once.
 
+mod decode;
 mod golden;
 mod invariance;
 mod language_tour;

@@ -99,6 +99,49 @@ fn attention(
     canon.graph.add(Op::Attend(Attend { forms, ..attend.clone() }), &now)
 }
 
+/// When the elements of a selection live: expressions in its own variables, free of the query.
+pub(crate) struct Life {
+    pub score: NodeId,
+    pub forcing: Option<NodeId>,
+    /// The class of an element, and the condition that makes it one.
+    pub class: Option<(NodeId, NodeId)>,
+    /// The first position at which an element is a candidate.
+    pub enter: NodeId,
+    /// Before this position it is taken beside the `n`.
+    pub leave: Option<NodeId>,
+    /// From this position it competes for the `n`.
+    pub competes: NodeId,
+    /// The `n`.
+    pub count: NodeId,
+}
+
+/// The life of the elements of a membership at the given first and last position, and the conditions that it implies.
+///
+/// # Errors
+/// Why it has no lifetimes.
+pub(crate) fn life_between(
+    canon: &mut Canon<'_>,
+    contains: NodeId,
+    (least, end): (NodeId, NodeId),
+) -> Result<(Select, Life, Vec<NodeId>), String> {
+    let operands = canon.graph.operands(contains);
+    let member = Member::of(canon.graph, &operands);
+    let subject = member.query(canon.graph).map(|(query, batch)| {
+        let position = Subject::position(canon, query, batch, Anchor::End);
+        Subject { least, end, ..position }
+    });
+    match subject.and_then(|subject| member.life(canon, subject)) {
+        Ok(life) => {
+            let mut conditions = member.conditions(canon);
+            if let Some((_, condition)) = life.class {
+                conditions.extend(member.place(canon.graph, condition));
+            }
+            Ok((member.select, life, conditions))
+        }
+        Err(obstacle) => Err(obstacle.why(canon.graph)),
+    }
+}
+
 /// A membership: a selection, a row and an element.
 struct Member {
     select: Select,
@@ -163,8 +206,58 @@ impl Member {
 
     /// The interval of positions at which the element is a member, and the conditions that it implies.
     fn lifetime(&self, canon: &mut Canon<'_>) -> Result<(NodeId, Vec<NodeId>), Obstacle> {
-        let pair = Pair::of_select(canon.graph, &self.select);
-        let (Some(query), Some(batch)) = (pair.query, pair.batch) else { return Err(Obstacle::NoQuery) };
+        let (query, batch) = self.query(canon.graph)?;
+        let subject = Subject::position(canon, query, batch, Anchor::End);
+        let life = self.life(canon, subject)?;
+        let rows: Vec<Var> = self.select.rows.iter().copied().filter(|&var| var != query).collect();
+        let op = Op::Lifetime {
+            rows,
+            over: self.select.over,
+            ties: self.select.ties,
+            batch,
+            forcing: life.forcing.is_some(),
+            class: life.class.is_some(),
+        };
+        let mut operands = vec![life.score, life.competes, life.count];
+        operands.extend(life.forcing);
+        operands.extend(life.class.map(|(of_key, _)| of_key));
+        let ends = canon.graph.add(op, &operands);
+
+        let Some(at_query) = self.select.rows.iter().position(|&var| var == query) else {
+            return Err(Obstacle::NoQuery);
+        };
+        let mut index = self.at.clone();
+        index.remove(at_query);
+        let end = canon.graph.read(ends, &index);
+        let place = |canon: &mut Canon<'_>, id: NodeId| self.place(canon.graph, id).ok_or(Obstacle::OtherRow);
+        let position = place(canon, subject.node)?;
+        let lo = place(canon, life.enter)?;
+        let hi = match life.leave {
+            None => end,
+            Some(leave) => {
+                let leave = place(canon, leave)?;
+                canon.max(&[leave, end])
+            }
+        };
+        let mut term = canon.in_range(position, lo, hi);
+        let mut conditions = self.conditions(canon);
+        if let Some((_, condition)) = life.class {
+            let same = place(canon, condition)?;
+            conditions.retain(|&implied| implied != same);
+            term = canon.and(&[term, same]);
+        }
+        Ok((term, conditions))
+    }
+
+    /// The variables of the query and of the batch.
+    fn query(&self, graph: &Graph) -> Result<(Var, Var), Obstacle> {
+        let pair = Pair::of_select(graph, &self.select);
+        pair.query.zip(pair.batch).ok_or(Obstacle::NoQuery)
+    }
+
+    /// When elements enter, compete and leave, in the selection's own variables. Positions are the subject's.
+    fn life(&self, canon: &mut Canon<'_>, subject: Subject) -> Result<Life, Obstacle> {
+        let query = subject.var;
         let of_query = |canon: &Canon<'_>, id: NodeId| canon.graph.free(id).contains(&query);
         let score = self.operands[0];
         if !self.plain(canon.graph) {
@@ -177,25 +270,24 @@ impl Member {
         if forcing.is_some_and(|forcing| of_query(canon, forcing)) {
             return Err(Obstacle::Forcing);
         }
-        let subject = Subject::position(canon, query, batch, Anchor::End);
         let mut enters = Vec::new();
         let mut keyed = Vec::new();
         let mut class: Option<(NodeId, NodeId)> = None;
         for condition in canon.conjuncts(&[self.operands[1]]) {
-            if of_query(canon, condition) {
-                match solve(canon, condition, subject).as_deref() {
-                    Some(&[Interval { lo, hi }]) if hi == subject.end && !of_query(canon, lo) => {
-                        enters.push(lo);
-                        continue;
-                    }
-                    _ => {}
-                }
-                match self.class_of(canon, condition, subject.node) {
-                    Some(of_key) if class.is_none() => class = Some((of_key, condition)),
-                    _ => return Err(Obstacle::Leaving(condition)),
-                }
-            } else {
+            if !of_query(canon, condition) {
                 keyed.push(condition);
+                continue;
+            }
+            match solve(canon, condition, subject).as_deref() {
+                Some(&[Interval { lo, hi }]) if hi == subject.end && !of_query(canon, lo) => {
+                    enters.push(lo);
+                    continue;
+                }
+                _ => {}
+            }
+            match self.class_of(canon, condition, subject.node) {
+                Some(of_key) if class.is_none() => class = Some((of_key, condition)),
+                _ => return Err(Obstacle::Leaving(condition)),
             }
         }
         // Without a condition on the position all keys are candidates of all rows.
@@ -225,44 +317,7 @@ impl Member {
         if !ordered(enter) || !ordered(competes) {
             return Err(Obstacle::OutOfOrder);
         }
-        let rows: Vec<Var> = self.select.rows.iter().copied().filter(|&var| var != query).collect();
-        let op = Op::Lifetime {
-            rows,
-            over: self.select.over,
-            ties: self.select.ties,
-            batch,
-            forcing: forcing.is_some(),
-            class: class.is_some(),
-        };
-        let mut operands = vec![score, competes, self.operands[2]];
-        operands.extend(forcing);
-        operands.extend(class.map(|(of_key, _)| of_key));
-        let ends = canon.graph.add(op, &operands);
-
-        let Some(at_query) = self.select.rows.iter().position(|&var| var == query) else {
-            return Err(Obstacle::NoQuery);
-        };
-        let mut index = self.at.clone();
-        index.remove(at_query);
-        let end = canon.graph.read(ends, &index);
-        let place = |canon: &mut Canon<'_>, id: NodeId| self.place(canon.graph, id).ok_or(Obstacle::OtherRow);
-        let position = place(canon, subject.node)?;
-        let lo = place(canon, enter)?;
-        let hi = match leave {
-            None => end,
-            Some(leave) => {
-                let leave = place(canon, leave)?;
-                canon.max(&[leave, end])
-            }
-        };
-        let mut term = canon.in_range(position, lo, hi);
-        let mut conditions = self.conditions(canon);
-        if let Some((_, condition)) = class {
-            let same = place(canon, condition)?;
-            conditions.retain(|&implied| implied != same);
-            term = canon.and(&[term, same]);
-        }
-        Ok((term, conditions))
+        Ok(Life { score, forcing, class, enter, leave, competes, count: self.operands[2] })
     }
 
     /// The class of an element, where a condition says that it equals that of the row: `x(element) == x(position)`.
@@ -316,6 +371,23 @@ enum Obstacle {
     OtherRow,
 }
 
+impl Obstacle {
+    fn why(self, graph: &Graph) -> String {
+        match self {
+            Self::NoQuery => "neither score nor candidates depend on the query".into(),
+            Self::Blocks => "blocks are selected".into(),
+            Self::ScoreOfQuery => "the score depends on the query".into(),
+            Self::Forcing => "which candidates are forced depends on the query".into(),
+            Self::Leaving(condition) => {
+                format!("candidates may also leave: `{}`", expression(graph, condition))
+            }
+            Self::PlusReturns => "what `plus` adds may come back later".into(),
+            Self::OutOfOrder => "keys become candidates in another order than that of their index".into(),
+            Self::OtherRow => "the membership is asked for another row".into(),
+        }
+    }
+}
+
 /// How a selection is computed, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Lowering {
@@ -329,24 +401,15 @@ pub struct Lowering {
 pub(crate) fn lowering(canon: &mut Canon<'_>, contains: NodeId) -> Lowering {
     let operands = canon.graph.operands(contains);
     let member = Member::of(canon.graph, &operands);
-    let why = match member.lifetime(canon) {
-        Ok(_) => {
-            let why = "the score does not depend on the query and candidates only grow with its position, so a key \
-                       that falls out never returns";
-            return Lowering { list: None, why: why.into() };
+    match member.lifetime(canon) {
+        Ok(_) => Lowering {
+            list: None,
+            why: "the score does not depend on the query and candidates only grow with its position, so a key that \
+                  falls out never returns"
+                .into(),
+        },
+        Err(obstacle) => {
+            Lowering { list: Some(member.list_kind(canon.graph)), why: obstacle.why(canon.graph) }
         }
-        Err(Obstacle::NoQuery) => "neither score nor candidates depend on the query".into(),
-        Err(Obstacle::Blocks) => "blocks are selected".into(),
-        Err(Obstacle::ScoreOfQuery) => "the score depends on the query".into(),
-        Err(Obstacle::Forcing) => "which candidates are forced depends on the query".into(),
-        Err(Obstacle::Leaving(condition)) => {
-            format!("candidates may also leave: `{}`", expression(canon.graph, condition))
-        }
-        Err(Obstacle::PlusReturns) => "what `plus` adds may come back later".into(),
-        Err(Obstacle::OutOfOrder) => {
-            "keys become candidates in another order than that of their index".into()
-        }
-        Err(Obstacle::OtherRow) => "the membership is asked for another row".into(),
-    };
-    Lowering { list: Some(member.list_kind(canon.graph)), why }
+    }
 }

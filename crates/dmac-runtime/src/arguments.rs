@@ -50,6 +50,21 @@ impl<'a> Arguments<'a> {
         self
     }
 
+    /// A tensor, if it is given.
+    pub fn get(&self, name: &str) -> Option<&TensorView<'a>> {
+        self.tensors.get(name)
+    }
+
+    /// The given tensors, by name.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorView<'a>)> {
+        self.tensors.iter().map(|(name, view)| (name.as_str(), view))
+    }
+
+    /// The given parameters, by name.
+    pub fn params(&self) -> impl Iterator<Item = (&str, ParamValue)> {
+        self.params.iter().map(|(name, value)| (name.as_str(), *value))
+    }
+
     /// Checks everything that can be checked before code runs.
     pub fn bind(&self, graph: &Graph, program: &Program) -> Result<Bound<'a>, RunError> {
         let names: Vec<String> = graph.inputs.iter().map(|input| input.name.clone()).collect();

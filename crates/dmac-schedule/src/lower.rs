@@ -152,10 +152,13 @@ impl<'g> Lowering<'g> {
             dims: vec![batch],
         });
         for (at, output) in self.graph.outputs.iter().enumerate() {
-            let Type::Tensor { axes, .. } = self.graph.ty(output.node) else { continue };
+            let Type::Tensor { axes, elem } = self.graph.ty(output.node) else { continue };
             let dims = axes.iter().map(|&axis| self.axis_size(axis)).collect();
             // The attention's result is stored in the storage type; statistics stay f32.
-            let element = if at == 0 { self.program.storage.into() } else { Element::F32 };
+            let element = match elem {
+                Elem::F32 if at == 0 => self.program.storage.into(),
+                elem => self.element_of(*elem),
+            };
             let tensor = self.program.add_tensor(TensorDecl {
                 name: output.name.clone(),
                 role: Role::Output(at),

@@ -32,10 +32,12 @@
 
 mod attention;
 mod compile;
+mod decoder;
 mod verify;
 
 pub use attention::{Attention, CompileFailure};
 pub use compile::{Compiled, Options, Phase, check, compile};
+pub use decoder::{Cache, DecodeError, Decoder, NoDecoder};
 pub use dmac_ir::{Graph, ParamType, ParamValue};
 pub use dmac_runtime::{Arguments, Results, RunError, Tensor, TensorView};
 pub use dmac_schedule::kernel::{Element, Program, Storage};

@@ -73,14 +73,13 @@ impl Evaluator<'_> {
         let all = root.spread(*over, (0..exist as i64).collect());
         let scores = self.eval_floats(operands[0], &all)?.to_vec(exist);
         let enter = self.eval(operands[1], &all)?.int().to_vec(exist);
-        let forced = match forcing {
-            true => self.eval(operands[3], &all)?.bool().to_vec(exist),
-            false => vec![false; exist],
-        };
+        let forced =
+            if *forcing { self.eval(operands[3], &all)?.bool().to_vec(exist) } else { vec![false; exist] };
         let classes = *class;
-        let class = match class {
-            true => self.eval(operands[operands.len() - 1], &all)?.int().to_vec(exist),
-            false => vec![0; exist],
+        let class = if classes {
+            self.eval(operands[operands.len() - 1], &all)?.int().to_vec(exist)
+        } else {
+            vec![0; exist]
         };
         let given = self.options.selection.and_then(|oracle| oracle.ends(id, row));
         let mut margin = None;

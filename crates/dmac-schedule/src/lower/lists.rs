@@ -152,9 +152,10 @@ impl Lowering<'_> {
             Expr::lt(v(first).max(enters.clone()), ends),
             Expr::compare(Compare::Le, enters, v(last)),
         );
-        let found = match may_overflow {
-            true => Expr::lt(places.clone(), v(count)).then(Expr::Int(-1), v(count)),
-            false => v(count),
+        let found = if may_overflow {
+            Expr::lt(places.clone(), v(count)).then(Expr::Int(-1), v(count))
+        } else {
+            v(count)
         };
         let stmts = vec![
             Stmt::Set { var: first, value: row0.clone() + offset.clone() },
