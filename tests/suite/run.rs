@@ -78,6 +78,19 @@ fn the_library_agrees_with_the_reference() {
     check("dsl/std");
 }
 
+/// The sizes of DeepSeek-V2: the largest features that the CPU holds, and values that are part of the keys.
+#[test]
+fn latent_attention_at_its_published_sizes() {
+    let text = read(&root().join("dsl/std/mla.dmac"));
+    let sizes = [("B", 2), ("H", 4), ("G", 1), ("M", 3), ("N", 21), ("D", 576), ("E", 512)];
+    let sizes: Numbers = sizes.map(|(name, size)| (name.to_owned(), size)).into();
+    for storage in [dmac::Storage::F32, dmac::Storage::F16, dmac::Storage::Bf16] {
+        let attention = build("mla", &text, storage, (576, 512), &Numbers::new());
+        let inputs = inputs(&attention, &sizes, &Numbers::new(), Twist::Lengths, 5);
+        agrees(&attention, &inputs).unwrap_or_else(|complaint| panic!("{complaint}"));
+    }
+}
+
 #[test]
 fn programs_of_other_papers_agree_with_the_reference() {
     check("crates/dmac-sema/tests/programs");

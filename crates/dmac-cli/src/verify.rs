@@ -17,7 +17,11 @@ const SHAPES: &[&[(&str, i64)]] = &[
     &[("B", 1), ("H", 2), ("G", 2), ("M", 90), ("N", 33), ("D", 16)],
     &[("B", 3), ("H", 7), ("G", 1), ("M", 1), ("N", 300), ("D", 128)],
     &[("B", 1), ("H", 2), ("G", 1), ("M", 4), ("N", 0), ("D", 8)],
+    &[("B", 3), ("H", 16), ("G", 1), ("M", 40), ("N", 130), ("D", 16)],
 ];
+
+/// Of [`SHAPES`], the one whose batch elements have fewer keys than there is room for: the first one none at all.
+const RAGGED: usize = 5;
 
 pub fn run(args: &VerifyArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let shapes: Vec<Sizes> = match &args.random {
@@ -36,8 +40,9 @@ pub fn run(args: &VerifyArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         };
         let mut summary = Summary::default();
         for &dtype in &args.dtype {
-            for sizes in &shapes {
-                match verify_one(&source, args, sizes, dtype, terminal)? {
+            for (at, sizes) in shapes.iter().enumerate() {
+                let ragged = args.random.is_none() && at == RAGGED;
+                match verify_one(&source, args, (sizes, ragged), dtype, terminal)? {
                     Some(verdict) => summary.add(path, &verdict, sizes, dtype),
                     None => summary.failed = true,
                 }
@@ -57,7 +62,7 @@ pub fn run(args: &VerifyArgs, terminal: &Terminal) -> Result<Exit, Failure> {
 fn verify_one(
     source: &SourceFile,
     args: &VerifyArgs,
-    sizes: &Sizes,
+    (sizes, ragged): (&Sizes, bool),
     dtype: Dtype,
     terminal: &Terminal,
 ) -> Result<Option<Verdict>, Failure> {
@@ -74,7 +79,10 @@ fn verify_one(
         }
     };
     let compiled = attention.compiled();
-    let inputs = random_inputs(compiled, sizes, binding_params(compiled, sizes), args.seed)?;
+    let mut inputs = random_inputs(compiled, sizes, binding_params(compiled, sizes), args.seed)?;
+    if ragged && let (Some(&batch), Some(&keys)) = (sizes.0.get("B"), sizes.0.get("N")) {
+        inputs.kv_len = Some((0..batch).map(|b| b * keys / (batch - 1).max(1)).collect());
+    }
     let queries = sizes.0.get("M").or_else(|| sizes.0.get("N")).copied().unwrap_or(1) as usize;
     let rows = Rows::sample(queries, 64, args.rows, args.seed);
     match dmac::verify(&attention, &inputs, &rows) {
