@@ -66,8 +66,13 @@ impl Cx<'_, '_> {
         let input = match (a, b) {
             (Ty::F16, Ty::F16) => MmaIn::F16,
             (Ty::Bf16, Ty::Bf16) => MmaIn::Bf16,
-            _ => return self.s.fail("only .f16 and .bf16 multiplicands are modelled"),
+            (Ty::Tf32, Ty::Tf32) if k == 8 => MmaIn::Tf32,
+            _ => {
+                return self.s.fail("only .f16, .bf16 and, with m16n8k8, .tf32 multiplicands are modelled");
+            }
         };
+        // Registers of A and B: two 16-bit elements each, or one of tf32.
+        let packed = if input == MmaIn::Tf32 { 1 } else { 2 };
         let f32_acc = match (d, c, input) {
             (Ty::F32, Ty::F32, _) => true,
             (Ty::F16, Ty::F16, MmaIn::F16) => false,
@@ -77,7 +82,11 @@ impl Cx<'_, '_> {
         let (d, a, b) = (self.words(0, acc_ty)?, self.words(1, Ty::B32)?, self.words(2, Ty::B32)?);
         let c = self.items(3)?.iter().map(|o| self.source(o, acc_ty, false)).collect::<Result<Box<[_]>>>()?;
         let n = if f32_acc { 4 } else { 2 };
-        if d.len() != n || c.len() != n || a.len() != k as usize / 4 || b.len() != k as usize / 8 {
+        if d.len() != n
+            || c.len() != n
+            || a.len() != k as usize / 2 / packed
+            || b.len() != k as usize / 4 / packed
+        {
             return self.s.fail("the operands of `mma` do not have the shape's register counts");
         }
         Ok(Op::Mma { input, k, f32_acc, d, a, b, c })

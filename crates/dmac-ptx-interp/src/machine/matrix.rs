@@ -14,7 +14,24 @@ pub(super) fn element(bits: u16, input: MmaIn) -> f64 {
     match input {
         MmaIn::Bf16 => f64::from(f32::from_bits(u32::from(bits) << 16)),
         MmaIn::F16 => half::f16::from_bits(bits).to_f64(),
+        MmaIn::Tf32 => unreachable!("tf32 has 32 bits"),
     }
+}
+
+/// A tf32 element: the product ignores the low 13 bits of the register.
+fn tf32(bits: u32) -> f64 {
+    f64::from(f32::from_bits(bits & !0x1FFF))
+}
+
+/// The A operand of m16k8 in tf32: registers are rows r and r + 8, then the same four columns on.
+fn a_fragment_tf32(regs: &[Lanes]) -> Fragment {
+    let mut a = [[0.0; 16]; 16];
+    for (i, reg) in regs.iter().enumerate() {
+        for (lane, v) in reg.iter().enumerate() {
+            a[lane / 4 + 8 * (i & 1)][lane % 4 + 4 * (i >> 1)] = tf32(*v);
+        }
+    }
+    a
 }
 
 /// Unpacks the A operand of m16k16 (four registers) or m16k8 (two).
@@ -119,10 +136,15 @@ impl Unit<'_> {
         }
         let warp = &mut self.warps[at.w];
         let a: Vec<Lanes> = a.iter().map(|r| warp.word(*r, at.mask)).collect();
-        let a = a_fragment(&a, *input);
+        let wide = *input == MmaIn::Tf32;
+        let a = if wide { a_fragment_tf32(&a) } else { a_fragment(&a, *input) };
         let mut bm = [0.0f64; 16 * 8];
         for (i, r) in b.iter().enumerate() {
             for (lane, v) in warp.word(*r, at.mask).iter().enumerate() {
+                if wide {
+                    bm[(lane % 4 + 4 * i) * 8 + lane / 4] = tf32(*v);
+                    continue;
+                }
                 let (kk, col) = (2 * (lane % 4) + 8 * i, lane / 4);
                 bm[kk * 8 + col] = element(*v as u16, *input);
                 bm[(kk + 1) * 8 + col] = element((v >> 16) as u16, *input);

@@ -292,6 +292,7 @@ pub(crate) enum RedOp {
 pub(crate) enum MmaIn {
     F16,
     Bf16,
+    Tf32,
 }
 
 /// The A operand of `wgmma.mma_async`.
