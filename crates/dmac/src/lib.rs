@@ -44,7 +44,7 @@ pub use dmac_schedule::kernel::{Element, Program, Storage};
 pub use dmac_schedule::{Schedule, Target};
 pub use dmac_sema::Value as ParamNumber;
 pub use dmac_source::{Code, Diagnostic, SourceFile};
-pub use verify::{Check, HeldInputs, Mismatch, Verdict, verify};
+pub use verify::{Check, HeldInputs, Mismatch, Verdict, judge, verify};
 
 pub use dmac_codegen_cranelift as codegen;
 pub use dmac_interp as interp;

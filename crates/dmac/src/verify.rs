@@ -78,10 +78,25 @@ impl Verdict {
 /// # Errors
 /// Inputs that do not fit.
 pub fn verify(attention: &Attention, inputs: &Inputs, rows: &Rows) -> Result<Verdict, Mismatch> {
-    let graph = &attention.compiled().graph;
     let held = HeldInputs::new(attention, inputs);
     let results = attention.executable().run_observed(&held.arguments(), &Rayon).map_err(Mismatch::Run)?;
-    let choices = Choices::new(&results.selections);
+    let found = |name: &str| results.get(name).map(Tensor::to_f64);
+    judge(&attention.compiled().graph, inputs, rows, &found, &results.selections)
+}
+
+/// Compares results, wherever they were computed, with the reference in the given query rows. `found` gives an output by
+/// its name, row-major; `selections` are those that were made.
+///
+/// # Errors
+/// Inputs that do not fit.
+pub fn judge(
+    graph: &Graph,
+    inputs: &Inputs,
+    rows: &Rows,
+    found: &dyn Fn(&str) -> Option<Vec<f64>>,
+    selections: &[Selected],
+) -> Result<Verdict, Mismatch> {
+    let choices = Choices::new(selections);
     let reference = |arithmetic, selection| {
         let options = Options {
             rows: rows.clone(),
@@ -99,8 +114,8 @@ pub fn verify(attention: &Attention, inputs: &Inputs, rows: &Rows) -> Result<Ver
     let query_rows = inputs.tensors.first().and_then(|q| q.dims.get(2)).copied().unwrap_or(0);
     let mut checks = Vec::new();
     for output in &expected.tensors {
-        let Some(tensor) = results.get(&output.name) else { continue };
-        let found = expected.rows_of(output, &tensor.to_f64(), query_rows, graph);
+        let Some(values) = found(&output.name) else { continue };
+        let found = expected.rows_of(output, &values, query_rows, graph);
         let plain = plain.as_ref().and_then(|plain| plain.get(&output.name));
         let limit = Limit::of(graph, output, inputs.storage, plain);
         let comparison = Comparison::of(&found, output, &expected.rows, graph, limit);
@@ -157,8 +172,12 @@ pub struct HeldInputs {
 impl HeldInputs {
     /// Converts to the element types that the program was compiled for.
     pub fn new(attention: &Attention, inputs: &Inputs) -> Self {
-        let graph = &attention.compiled().graph;
-        let storage = match attention.compiled().program.storage {
+        Self::of(&attention.compiled().graph, attention.compiled().program.storage, inputs)
+    }
+
+    /// The same for a graph's inputs and a storage type.
+    pub fn of(graph: &Graph, storage: Storage, inputs: &Inputs) -> Self {
+        let storage = match storage {
             Storage::F32 => Element::F32,
             Storage::F16 => Element::F16,
             Storage::Bf16 => Element::Bf16,
@@ -193,6 +212,11 @@ impl HeldInputs {
         let params =
             graph.params.iter().map(|param| param.name.clone()).zip(inputs.params.iter().copied()).collect();
         Self { tensors, params }
+    }
+
+    /// The tensors, in the order of the graph's inputs, then the lengths where there are some.
+    pub fn tensors(&self) -> &[(String, Tensor)] {
+        &self.tensors
     }
 
     /// As arguments of a call.
