@@ -7,12 +7,19 @@
 //! variant, no mask analysis and no graph here. Matrix products are `mma.sync`, copies `cp.async`, so that the text runs on
 //! an A100 and on everything after it.
 
+mod barriers;
+mod compile;
+mod emit;
 mod launch;
+mod manifest;
+mod plan;
 mod program;
 
+pub use compile::compile;
 pub use dmac_ptx::Target;
 pub use launch::{
     Call, Launch, LaunchArgument, LaunchError, MappedTensor, Placed, WORKSPACE_ALIGNMENT, Workspaces,
     contiguous,
 };
+pub use manifest::manifest;
 pub use program::{Entry, ParamSpec, PtxProgram, TensorMapSpec};

@@ -314,6 +314,50 @@ impl Stmt {
         }
     }
 
+    /// The expressions that this statement evaluates itself, those of nested statements apart.
+    pub fn expressions(&self) -> Vec<&Expr> {
+        match self {
+            Self::For { lo, hi, step, .. } => vec![lo, hi, step],
+            Self::If { cond, .. } => vec![cond],
+            Self::Set { value, .. } | Self::Fill { value, .. } => vec![value],
+            Self::Copy { dst, index, rows, cols, arrive, .. } => index
+                .iter()
+                .chain([rows, cols])
+                .chain(dst.stage.as_deref())
+                .chain(arrive.as_ref().map(|(_, stage)| stage))
+                .collect(),
+            Self::Store { index, rows, cols, .. } | Self::ReduceAdd { index, rows, cols, .. } => {
+                index.iter().chain([rows, cols]).collect()
+            }
+            Self::StoreElem { index, value, .. } => index.iter().chain([value]).collect(),
+            Self::Map { rows, cols, body, .. } => vec![rows, cols, body],
+            Self::Mma { a, b, m, n, k, .. } => {
+                a.stage.as_deref().into_iter().chain(b.stage.as_deref()).chain([m, n, k]).collect()
+            }
+            Self::RowReduce { rows, cols, .. } => vec![rows, cols],
+            Self::OnlineSoftmax { acc, rows, cols, .. } => vec![&acc.1, rows, cols],
+            Self::HeapClear { row, .. } => vec![row],
+            Self::HeapPush { row, score, index, .. } => vec![row, score, index],
+            Self::HeapOffer { row, first, cols, .. } => vec![row, first, cols],
+            Self::HeapStore { row, index, .. } => index.iter().chain([row]).collect(),
+            Self::Wait { stage, parity, .. } => vec![stage, parity],
+            Self::Arrive { stage, .. } => vec![stage],
+            Self::Comment(_) | Self::MmaWait { .. } | Self::Role { .. } | Self::Sync { .. } => Vec::new(),
+        }
+    }
+
+    /// The tensor that this statement copies from or stores to.
+    pub fn tensor(&self) -> Option<TensorId> {
+        match self {
+            Self::Copy { tensor, .. }
+            | Self::Store { tensor, .. }
+            | Self::ReduceAdd { tensor, .. }
+            | Self::StoreElem { tensor, .. }
+            | Self::HeapStore { tensor, .. } => Some(*tensor),
+            _ => None,
+        }
+    }
+
     /// Calls `f` for this statement and all that are nested in it.
     pub fn walk<'a>(&'a self, f: &mut dyn FnMut(&'a Self)) {
         f(self);

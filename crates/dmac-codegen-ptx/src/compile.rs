@@ -1,0 +1,99 @@
+//! A whole program: a module with an entry for each kernel.
+
+use crate::emit::heap::row_words;
+use crate::emit::{Emitter, parameters};
+use crate::plan::{Plan, unsupported};
+use crate::program::{Entry, ParamSpec, PtxProgram};
+use dmac_ptx::{Assembler, Module, Target};
+use dmac_schedule::Program;
+use dmac_schedule::kernel::{Element, Expr, Kernel, Role, TensorDecl, TensorId};
+use dmac_schedule::target::{SM_80, SM_90A};
+use dmac_source::Diagnostic;
+
+/// Blocks of a kernel with heaps: enough to fill the largest GPUs, few enough that the space is bounded.
+const HEAP_BLOCKS: i64 = 512;
+
+/// Compiles a tile program.
+///
+/// # Errors
+/// A kernel that does not fit the target: E0503, naming the kernel and what it does.
+///
+/// # Panics
+/// If generated code breaks the rules of the assembler: a mistake of this crate.
+pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Diagnostic> {
+    let limit = match target {
+        Target::Sm80 => SM_80.tile_bytes,
+        Target::Sm90a => SM_90A.tile_bytes,
+    };
+    let mut tensors = program.tensors.clone();
+    let mut module = Module::default();
+    let mut entries = Vec::new();
+    for kernel in &program.kernels {
+        let plan = Plan::new(program, kernel, limit)?;
+        let heaps = heap_space(kernel).map(|decl| {
+            tensors.push(decl);
+            TensorId(tensors.len() as u32 - 1)
+        });
+        let mut params = parameters(program, kernel);
+        params.extend(heaps.map(ParamSpec::Pointer));
+        let name = format!("{}_{}", identifier(&program.name), identifier(&kernel.name));
+        let mut emitter = Emitter::new(Assembler::new(&name, target), program, kernel, &plan, &params);
+        emitter.kernel_body(heaps);
+        let compiled = emitter.k.finish().unwrap_or_else(|errors| {
+            let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            panic!("codegen: kernel `{}` of `{}`: {}", kernel.name, program.name, list.join("; "))
+        });
+        let points = kernel.grid.iter().fold(Expr::Int(1), |points, axis| points * axis.extent.clone());
+        let blocks = if heaps.is_some() { points.min(Expr::Int(HEAP_BLOCKS)) } else { points };
+        entries.push(Entry {
+            name,
+            params,
+            grid: [blocks, Expr::Int(1), Expr::Int(1)],
+            threads: plan.threads(),
+            shared_bytes: Expr::Int(i64::from(plan.shared_bytes)),
+        });
+        module.kernels.push(compiled);
+    }
+    if let Some(twice) = entries
+        .iter()
+        .enumerate()
+        .find(|(at, entry)| entries[..*at].iter().any(|other| other.name == entry.name))
+    {
+        let kernel = &program.kernels[twice.0];
+        return Err(unsupported(program, kernel, "another kernel has its name"));
+    }
+    Ok(PtxProgram {
+        name: program.name.clone(),
+        target,
+        storage: program.storage,
+        text: module.text(),
+        entries,
+        sizes: program.sizes.clone(),
+        params: program.params.clone(),
+        tensors,
+        requires: program.requires.clone(),
+        selections: program.selections.clone(),
+    })
+}
+
+/// The space of a kernel's heaps: for each block, the rows of all.
+fn heap_space(kernel: &Kernel) -> Option<TensorDecl> {
+    if kernel.heaps.is_empty() {
+        return None;
+    }
+    let words = kernel
+        .heaps
+        .iter()
+        .fold(Expr::Int(0), |sum, heap| sum + row_words(heap) * Expr::Int(heap.rows as i64));
+    Some(TensorDecl {
+        name: format!("heaps_{}", kernel.name),
+        role: Role::Workspace,
+        element: Element::I32,
+        dims: vec![Expr::Int(HEAP_BLOCKS), words],
+    })
+}
+
+/// A name of letters, digits and underscores.
+fn identifier(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}

@@ -1,0 +1,80 @@
+//! Every program of the library as PTX, on small ragged shapes.
+
+mod support;
+
+use dmac::Storage;
+use support::{Case, check};
+
+const SMALL: Case = Case {
+    name: "full",
+    storage: Storage::Bf16,
+    head_dim: 64,
+    value_dim: 64,
+    sizes: &[("B", 1), ("H", 2), ("G", 1), ("M", 70), ("N", 81)],
+    params: &[],
+    pins: &[],
+    lengths: None,
+};
+
+/// In all storage types: several tiles with ragged tails and grouped heads; per-batch lengths, one of them 0, with odd
+/// features; more queries than keys; no keys at all.
+fn spread(case: Case) {
+    for storage in [Storage::Bf16, Storage::F16, Storage::F32] {
+        check(&Case { storage, ..case });
+    }
+    let ragged: &[(&str, i64)] = &[("B", 2), ("H", 3), ("G", 1), ("M", 20), ("N", 70)];
+    check(&Case { sizes: ragged, head_dim: 72, value_dim: 40, lengths: Some(&[67, 0]), ..case });
+    check(&Case { sizes: &[("B", 1), ("H", 1), ("G", 1), ("M", 30), ("N", 7)], ..case });
+    check(&Case { sizes: &[("B", 1), ("H", 2), ("G", 2), ("M", 3), ("N", 0)], ..case });
+}
+
+#[test]
+fn full() {
+    spread(SMALL);
+}
+
+#[test]
+fn causal() {
+    spread(Case { name: "causal", ..SMALL });
+}
+
+#[test]
+fn sliding_window() {
+    spread(Case { name: "sliding_window", params: &[("window", 20)], ..SMALL });
+}
+
+#[test]
+fn alibi() {
+    spread(Case { name: "alibi", ..SMALL });
+}
+
+#[test]
+fn softcap() {
+    spread(Case { name: "softcap", ..SMALL });
+}
+
+#[test]
+fn document() {
+    spread(Case { name: "document", ..SMALL });
+}
+
+#[test]
+fn low_rank() {
+    spread(Case { name: "low_rank", params: &[("r", 20)], ..SMALL });
+}
+
+#[test]
+fn dma() {
+    spread(Case { name: "dma", params: &[("w", 9)], ..SMALL });
+}
+
+#[test]
+fn indexed() {
+    spread(Case { name: "indexed", params: &[("n", 11)], ..SMALL });
+}
+
+#[test]
+fn nsa() {
+    let pins = &[("l", 8), ("stride", 4), ("block", 16), ("n", 3)];
+    spread(Case { name: "nsa", params: &[("window", 20)], pins, ..SMALL });
+}
