@@ -11,7 +11,9 @@ use crate::fuse::{Plan, Storage};
 use crate::lower_selection::{Lowering, lowering};
 use crate::text::expression;
 use crate::{fold, run_pipeline};
-use dmac_ir::{Attend, Attendance, Elem, Form, Graph, NodeId, Op, SelectLowering, Ties, Tiling, Walk};
+use dmac_ir::{
+    Attend, Attendance, Binary, Elem, Form, Graph, NodeId, Op, SelectLowering, Ties, Tiling, Walk,
+};
 use dmac_source::Span;
 use std::fmt;
 
@@ -52,6 +54,9 @@ pub struct TermFact {
     pub proved: String,
     /// For a selection: how it is computed.
     pub selection: Option<SelectionFact>,
+    /// Of a predicate that is a choice of several conditions, the parts of each with their own forms: tiles in which none
+    /// of the choices can hold are skipped by these.
+    pub choices: Vec<Vec<(String, Form)>>,
 }
 
 /// How a selection is computed.
@@ -125,7 +130,19 @@ fn attentions_of(graph: &Graph) -> Vec<(NodeId, Attend)> {
 
 fn term(canon: &mut Canon<'_>, condition: NodeId, pair: Pair) -> TermFact {
     let (proved, form) = classify(canon, condition, pair);
+    let mut choices = Vec::new();
+    if form == Form::Predicate && *canon.graph.op(condition) == Op::Binary(Binary::Or) {
+        for choice in canon.disjuncts(condition) {
+            let parts = canon.conjuncts(&[choice]);
+            let classified = parts.into_iter().map(|part| {
+                let (proved, form) = classify(canon, part, pair);
+                (expression(canon.graph, proved), form)
+            });
+            choices.push(classified.collect());
+        }
+    }
     TermFact {
+        choices,
         condition: expression(canon.graph, condition),
         span: canon.graph.node(condition).span,
         form,
@@ -200,6 +217,11 @@ impl fmt::Display for AttentionFact {
             }
             if term.proved != term.condition {
                 writeln!(f, "    {}", term.proved)?;
+            }
+            for choice in &term.choices {
+                let parts: Vec<String> =
+                    choice.iter().map(|(part, form)| format!("{part} ({form:?})")).collect();
+                writeln!(f, "    or {}", parts.join(" and "))?;
             }
         }
         for (term, form) in &self.tested {

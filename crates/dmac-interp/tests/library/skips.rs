@@ -45,6 +45,21 @@ fn library_programs_skip_only_what_no_row_attends() {
         }
         let window = program("sliding_window_sinks", &[("window", 9), ("sink", 2)], &[]);
         assert!(window.skipped > 0 && window.partial > 0 && window.full > 0, "{window:?}");
+        // Windows, dilated bands, documents and blocks from a table: what is far from all of them is proved empty.
+        for (name, pins) in [
+            ("sliding_window", &[("window", 9)][..]),
+            ("two_sided_window", &[("left", 9), ("right", 5)]),
+            ("document_window", &[("window", 11)]),
+            ("sink_logits", &[("window", 9)]),
+            ("prefix_lm", &[]),
+            ("bigbird", &[("block", 4)]),
+        ] {
+            let tiles = program(name, pins, &[("r", 1)]);
+            assert!(tiles.skipped > 0 && tiles.partial > 0 && tiles.full > 0, "{name}: {tiles:?}");
+        }
+        // No tile of a band with gaps is full, and random global tokens are in most tiles, but not in all.
+        let longformer = program("longformer", &[("window", 2), ("dilation", 3)], &[]);
+        assert!(longformer.partial > 0, "{longformer:?}");
         let dma = program("dma", &[("w", 6)], &[]);
         assert!(dma.skipped > 0 && dma.partial > 0, "{dma:?}");
         program("indexed", &[("n", 6)], &[("x", 2), ("f", 4)]);

@@ -120,6 +120,13 @@ impl Canon<'_> {
         self.operands_of(&parts, Binary::And)
     }
 
+    /// The operands of a canonical `or`, in order.
+    pub fn disjuncts(&mut self, id: NodeId) -> Vec<NodeId> {
+        let mut parts = Vec::new();
+        self.flatten(id, Binary::Or, &mut parts);
+        parts
+    }
+
     /// The operands of a canonical `op`: one constant where that decides.
     fn operands_of(&mut self, parts: &[NodeId], op: Binary) -> Vec<NodeId> {
         let parts = self.absorb(parts, op);

@@ -211,9 +211,15 @@ fn turned(op: BinOp) -> BinOp {
 
 fn respell(expr: &mut Expr, dice: &mut Dice) {
     match &mut expr.kind {
-        ExprKind::Index { base: _, indices } => indices.iter_mut().for_each(|index| respell(index, dice)),
+        ExprKind::Index { base: _, indices } => {
+            for index in indices {
+                respell(index, dice);
+            }
+        }
         ExprKind::Call { function, args } => {
-            args.iter_mut().for_each(|arg| respell(arg, dice));
+            for arg in args.iter_mut() {
+                respell(arg, dice);
+            }
             // Of floats, the order decides which zero, or which of two NaN, comes out.
             let ints = args.iter().all(free_of_reads);
             if ints && ["min", "max"].contains(&function.name.as_str()) && dice.coin() {
@@ -222,7 +228,9 @@ fn respell(expr: &mut Expr, dice: &mut Dice) {
         }
         ExprKind::Unary { operand, .. } => respell(operand, dice),
         ExprKind::If { condition, then, otherwise } => {
-            [condition, then, otherwise].into_iter().for_each(|part| respell(part, dice));
+            for part in [condition, then, otherwise] {
+                respell(part, dice);
+            }
         }
         ExprKind::Reduce { body, .. } => respell(body, dice),
         ExprKind::Binary { op, lhs, rhs, .. } => {
