@@ -9,16 +9,18 @@
 //! ```text
 //! producer                            consumer (64 rows)
 //!   copy left                           fill acc, row_max, row_sum; wait left
-//!   for j0 ...                          for j0 ...
-//!     wait keys_empty; copy keys          if first: wait keys; S = mma; mma_wait 0
-//!     copy values of the last visit       else:     mma_wait 0; release values; P = S; acc *= alpha
-//!                                                   wait keys; S = mma; wait values; acc += mma(P); mma_wait 1
-//!                                         release keys; masks; online softmax of S (alpha kept for later)
+//!   for j0 ...                          first visit: wait keys; S = mma; mma_wait 0; ...
+//!     wait keys_empty; copy keys          for j0 ...
+//!     copy values of the last visit         mma_wait 0; release values; P = S; acc *= alpha
+//!                                           wait keys; S = mma; wait values; acc += mma(P); mma_wait 1
+//!                                           release keys; masks; online softmax of S (alpha kept for later)
 //!   copy the last values                mma_wait 0; P = S; acc *= alpha; wait values; acc += mma(P); mma_wait 0
 //! ```
 //!
 //! The loop is *rotated*: what ends a visit's product of weights and values stands at the top of the next visit, behind
 //! the loop's back edge, because an assembler is free to hoist a wait within a block above the softmax it should overlap.
+//! Where visits are not the turns of one loop (they are skipped, or in a nest), the first one is a turn like the others: the
+//! product that it finds to be settled has no weights.
 
 mod consumer;
 mod producer;
@@ -132,6 +134,8 @@ struct Rewrite {
     columns: Option<Ring>,
     /// Variables that are set before the roles begin.
     common: BTreeSet<VarId>,
+    /// Stages of values that consumers release before they have had any.
+    released_early: usize,
 }
 
 impl Rewrite {
@@ -157,7 +161,17 @@ impl Rewrite {
             tile.rows = GROUP_ROWS;
             tile.stages = pipeline.consumers;
         }
-        Self { kernel, structure, pipeline, left_full, keys, values, columns, common: BTreeSet::new() }
+        Self {
+            kernel,
+            structure,
+            pipeline,
+            left_full,
+            keys,
+            values,
+            columns,
+            common: BTreeSet::new(),
+            released_early: 1,
+        }
     }
 
     fn kernel(&mut self) -> Option<Kernel> {
@@ -191,14 +205,16 @@ impl Rewrite {
             body: consumer,
         });
         substitute::prune(&mut kernel);
+        substitute::drop_tiles(&mut kernel);
         Some(kernel)
     }
 
-    /// A position of its own, at stage 0, and the statements that set it up.
-    fn position(&mut self, name: &str, parity: i64, out: &mut Vec<Stmt>) -> Position {
+    /// A position of its own, and the statements that set it up.
+    fn position(&mut self, name: &str, (stage, parity): (i64, i64), out: &mut Vec<Stmt>) -> Position {
+        let start = stage;
         let stage = self.kernel.add_var(format!("{name}_stage"), ScalarType::Int);
         let parity_var = self.kernel.add_var(format!("{name}_parity"), ScalarType::Int);
-        out.push(Stmt::Set { var: stage, value: Expr::Int(0) });
+        out.push(Stmt::Set { var: stage, value: Expr::Int(start) });
         out.push(Stmt::Set { var: parity_var, value: Expr::Int(parity) });
         Position { stage, parity: parity_var }
     }

@@ -32,6 +32,11 @@ impl Assembler {
         self.kernel.items.push(Item::Label(label));
     }
 
+    /// Keeps `ptxas` from unrolling the loop whose label was just put.
+    pub fn no_unroll(&mut self) {
+        self.kernel.items.push(Item::NoUnroll);
+    }
+
     /// Jumps.
     pub fn branch(&mut self, to: Label) {
         self.push(Inst::Bra { to });

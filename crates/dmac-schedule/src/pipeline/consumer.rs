@@ -3,15 +3,28 @@
 //! Input → output: the statements after the kernel's bounds → a consumer's statements, for the group whose index is a
 //! variable.
 
+use super::structure::Structure;
 use super::{GROUP_ROWS, Position, Rewrite, substitute, times};
 use crate::kernel::{Expr, ScalarType, Space, Stmt, TileId, TileRef, VarId};
 use dmac_ir::Compare;
+
+/// Which turn of the loops a visit is.
+#[derive(Clone, Copy)]
+enum Turn {
+    First,
+    Later,
+}
+
+/// Whether the visits are the turns of one loop, so that the first can stand before it.
+pub(super) fn peels(structure: &Structure, body: &[Stmt]) -> bool {
+    let mut loops = body.iter().filter(|stmt| structure.has_visit(stmt));
+    matches!((loops.next(), loops.next()), (Some(Stmt::For { body, .. }), None) if structure.is_visit(body))
+}
 
 /// What a consumer keeps from visit to visit.
 struct State {
     keys: Position,
     values: Position,
-    visits: VarId,
     /// The weights of the last visit, in the values' type.
     weights: TileId,
     /// What the accumulator is still to be multiplied with.
@@ -37,13 +50,15 @@ impl Rewrite {
         let weights = self.register("weights", &weights, scores.cols);
         let alpha = self.structure.online.then(|| self.register("alpha", &scores, 1));
         let mut out = Vec::new();
-        let keys = self.position("keys", 0, &mut out);
-        let values = self.position("values", 0, &mut out);
+        let keys = self.position("keys", (0, 0), &mut out);
+        let peeled = peels(&self.structure, body);
+        // A nest of loops begins with the product of a visit that never was: no weights, no values.
+        let start = if peeled { (0, 0) } else { (self.pipeline.stages as i64 - 1, 1) };
+        let values = self.position("values", start, &mut out);
         let mut int = |name: &str| self.kernel.add_var(name, ScalarType::Int);
         let state = State {
             keys,
             values,
-            visits: int("visits"),
             weights,
             alpha,
             last_cols: int("last_cols"),
@@ -55,7 +70,6 @@ impl Rewrite {
         let rows = rest.min(Expr::Int(GROUP_ROWS as i64)).max(Expr::Int(0));
         out.push(Stmt::Set { var: state.row0, value: first });
         out.push(Stmt::Set { var: state.rows, value: rows });
-        out.push(Stmt::Set { var: state.visits, value: Expr::Int(0) });
         out.push(Stmt::Set { var: state.last_cols, value: Expr::Int(0) });
         let loops = body.iter().filter(|stmt| self.structure.has_visit(stmt)).count();
         let mut left = loops;
@@ -68,10 +82,18 @@ impl Rewrite {
                         parity: Expr::Int(0),
                     });
                 }
-                out.push(self.consume_loop(stmt, &state, group)?);
                 left -= 1;
+                if peeled {
+                    out.push(self.peeled(stmt, &state, group)?);
+                    continue;
+                }
+                if left + 1 == loops {
+                    out.push(Stmt::Fill { tile: self.structure.scores, value: Expr::float(0.0) });
+                    out.extend(state.alpha.map(|tile| Stmt::Fill { tile, value: Expr::float(1.0) }));
+                }
+                out.push(self.consume_loop(stmt, &state, group)?);
                 if left == 0 {
-                    out.push(self.last_output(&state));
+                    out.extend(self.last_output(&state));
                 }
             } else if !matches!(stmt, Stmt::Copy { .. }) {
                 out.push(self.own_rows(stmt, &state)?);
@@ -80,13 +102,26 @@ impl Rewrite {
         Some(out)
     }
 
+    /// A loop each of whose turns is a visit: the first one stands before the loop, so that the turns of the loop are all
+    /// alike and its products stay in flight from turn to turn.
+    fn peeled(&self, stmt: &Stmt, state: &State, group: VarId) -> Option<Stmt> {
+        let Stmt::For { var, lo, hi, step, body } = stmt else { return None };
+        let mut then = vec![Stmt::Set { var: *var, value: lo.clone() }];
+        then.extend(self.consume_visit(body, state, group, Turn::First)?);
+        let body = self.consume_visit(body, state, group, Turn::Later)?;
+        let second = lo.clone() + step.clone();
+        then.push(Stmt::For { var: *var, lo: second, hi: hi.clone(), step: step.clone(), body });
+        then.extend(self.last_output(state));
+        Some(Stmt::If { cond: Expr::lt(lo.clone(), hi.clone()), then, otherwise: Vec::new() })
+    }
+
     fn consume_loop(&self, stmt: &Stmt, state: &State, group: VarId) -> Option<Stmt> {
         let mut stmt = stmt.clone();
         let (Stmt::For { body, .. } | Stmt::If { then: body, .. }) = &mut stmt else {
             unreachable!("pipeline: a loop nest has loops and conditions")
         };
         if self.structure.is_visit(body) {
-            *body = self.consume_visit(body, state, group)?;
+            *body = self.consume_visit(body, state, group, Turn::Later)?;
         } else {
             let nested = std::mem::take(body);
             for stmt in nested {
@@ -97,7 +132,7 @@ impl Rewrite {
         Some(stmt)
     }
 
-    fn consume_visit(&self, body: &[Stmt], state: &State, group: VarId) -> Option<Vec<Stmt>> {
+    fn consume_visit(&self, body: &[Stmt], state: &State, group: VarId, turn: Turn) -> Option<Vec<Stmt>> {
         let visit = self.structure.visit(body);
         let mut out = visit.front.clone();
         let mut scores = vec![Self::wait(self.keys.full, state.keys)];
@@ -125,7 +160,10 @@ impl Rewrite {
         later.push(output.clone());
         later.extend(self.advance(state.values));
         later.push(Stmt::MmaWait { pending: 1 });
-        out.push(Stmt::If { cond: Self::visited(state.visits), then: later, otherwise: first });
+        match turn {
+            Turn::First => out.extend(first),
+            Turn::Later => out.extend(later),
+        }
         let stage = || Expr::Var(state.keys.stage);
         out.push(Stmt::Arrive { barrier: self.keys.empty, stage: stage() });
         if let Some(ring) = self.columns {
@@ -140,7 +178,6 @@ impl Rewrite {
         }
         let Stmt::Mma { k, .. } = &visit.output[0] else { unreachable!("pipeline: the output is a product") };
         out.push(Stmt::Set { var: state.last_cols, value: k.clone() });
-        out.push(Self::count_visit(state.visits));
         out.extend(self.advance(state.keys));
         Some(out)
     }
@@ -190,8 +227,8 @@ impl Rewrite {
         out
     }
 
-    /// After the last visit: its product, if there was one.
-    fn last_output(&self, state: &State) -> Stmt {
+    /// After the last visit: its product.
+    fn last_output(&self, state: &State) -> Vec<Stmt> {
         let mut then = self.settle(state);
         then.push(Self::wait(self.values.full, state.values));
         let features = Expr::Int(self.kernel.tile(self.structure.acc).cols as i64);
@@ -206,7 +243,7 @@ impl Rewrite {
             k: Expr::Var(state.last_cols),
         });
         then.push(Stmt::MmaWait { pending: 0 });
-        Stmt::If { cond: Self::visited(state.visits), then, otherwise: Vec::new() }
+        then
     }
 
     /// The step of online softmax with its factor for the accumulator kept in a row vector.

@@ -20,10 +20,11 @@ impl Rewrite {
     /// `None` where another loop's values come from elsewhere than the first's.
     pub(super) fn producer(&mut self, body: &[Stmt]) -> Option<Vec<Stmt>> {
         let mut out = Vec::new();
-        let keys = self.position("copy_keys", 1, &mut out);
-        let values = self.position("copy_values", 1, &mut out);
+        let keys = self.position("copy_keys", (0, 1), &mut out);
+        let values = self.position("copy_values", (0, 1), &mut out);
         let visits = self.kernel.add_var("copied", ScalarType::Int);
         out.push(Stmt::Set { var: visits, value: Expr::Int(0) });
+        self.released_early = if super::consumer::peels(&self.structure, body) { 1 } else { 2 };
         let mut state: Option<State> = None;
         for stmt in body {
             match stmt {
@@ -139,11 +140,11 @@ impl Rewrite {
     }
 
     fn copy_last_values(&self, state: &State) -> Vec<Stmt> {
-        let last = Expr::Int(self.pipeline.stages as i64 - 1);
+        let first_released = Expr::Int((self.pipeline.stages - self.released_early) as i64);
         let parity = Expr::Var(state.values.parity);
-        // Consumers release one stage before their first visit's values: that of the visit before.
-        let at_last = Expr::compare(Compare::Eq, Expr::Var(state.values.stage), last);
-        let parity = at_last.then(Expr::binary(Binary::Sub, Expr::Int(1), parity.clone()), parity);
+        // Consumers release the last stages before they have had values: those of visits that never were.
+        let released = Expr::compare(Compare::Le, first_released, Expr::Var(state.values.stage));
+        let parity = released.then(Expr::binary(Binary::Sub, Expr::Int(1), parity.clone()), parity);
         let stage = Expr::Var(state.values.stage);
         let mut out = vec![Stmt::Wait { barrier: self.values.empty, stage, parity }];
         out.push(Self::into_ring(&Self::with_kept(&state.copy, &state.kept), self.values, state.values));

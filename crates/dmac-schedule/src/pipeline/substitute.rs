@@ -72,6 +72,9 @@ pub(super) fn rename(body: &mut [Stmt], to: &dyn Fn(TileId) -> TileId) {
         exprs(stmt, &mut |expr| {
             *expr = expr.replace(&|x| match x {
                 Expr::Elem(tile) if to(*tile) != *tile => Some(Expr::Elem(to(*tile))),
+                Expr::At { tile, row, col } if to(*tile) != *tile => {
+                    Some(Expr::At { tile: to(*tile), row: row.clone(), col: col.clone() })
+                }
                 _ => None,
             });
         });
@@ -91,6 +94,27 @@ pub(super) fn reads_of(stmt: &Stmt) -> BTreeSet<VarId> {
     let mut found = BTreeSet::new();
     exprs(&mut stmt.clone(), &mut |expr| reads(expr, &mut found));
     found
+}
+
+/// Drops the tiles that no statement names any more.
+pub(super) fn drop_tiles(kernel: &mut Kernel) {
+    let mut used = BTreeSet::new();
+    for stmt in &mut kernel.body {
+        tiles(stmt, &mut |tile| drop(used.insert(*tile)));
+        exprs(stmt, &mut |expr| {
+            expr.any(&mut |x| {
+                if let Expr::Elem(tile) | Expr::At { tile, .. } = x {
+                    used.insert(*tile);
+                }
+                false
+            });
+        });
+    }
+    let to = |tile: TileId| TileId(used.range(..tile).count() as u32);
+    let all = std::mem::take(&mut kernel.tiles);
+    let kept = all.into_iter().enumerate().filter(|(at, _)| used.contains(&TileId(*at as u32)));
+    kernel.tiles = kept.map(|(_, tile)| tile).collect();
+    rename(&mut kernel.body, &to);
 }
 
 /// Drops, from each role, what sets variables that the role does not read.
