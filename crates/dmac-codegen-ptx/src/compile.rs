@@ -4,6 +4,7 @@ use crate::emit::heap::row_words;
 use crate::emit::{Emitter, parameters};
 use crate::plan::{Plan, unsupported};
 use crate::program::{Entry, ParamSpec, PtxProgram};
+use crate::warpgroup::{self, Layout};
 use dmac_ptx::{Assembler, Module, Target};
 use dmac_schedule::Program;
 use dmac_schedule::kernel::{Element, Expr, Kernel, Role, TensorDecl, TensorId};
@@ -29,16 +30,27 @@ pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Diagnost
     let mut module = Module::default();
     let mut entries = Vec::new();
     for kernel in &program.kernels {
-        let plan = Plan::new(program, kernel, limit)?;
+        let (plan, layout) = if warpgroup::has_roles(kernel) && target == Target::Sm90a {
+            let (layout, plan) = Layout::new(program, kernel, limit)?;
+            (plan, Some(layout))
+        } else {
+            (Plan::new(program, kernel, limit)?, None)
+        };
         let heaps = heap_space(kernel).map(|decl| {
             tensors.push(decl);
             TensorId(tensors.len() as u32 - 1)
         });
         let mut params = parameters(program, kernel);
         params.extend(heaps.map(ParamSpec::Pointer));
+        if layout.is_some() {
+            params.extend(warpgroup::tensor_maps(kernel).into_iter().map(ParamSpec::TensorMap));
+        }
         let name = format!("{}_{}", identifier(&program.name), identifier(&kernel.name));
         let mut emitter = Emitter::new(Assembler::new(&name, target), program, kernel, &plan, &params);
-        emitter.kernel_body(heaps);
+        match layout {
+            Some(layout) => warpgroup::emit(&mut emitter, layout),
+            None => emitter.kernel_body(heaps),
+        }
         let compiled = emitter.k.finish().unwrap_or_else(|errors| {
             let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
             panic!("codegen: kernel `{}` of `{}`: {}", kernel.name, program.name, list.join("; "))

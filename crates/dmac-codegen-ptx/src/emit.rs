@@ -9,16 +9,16 @@ mod elementwise;
 pub(crate) mod heap;
 mod math;
 mod matmul;
-mod memory;
-mod scalar;
+pub(crate) mod memory;
+pub(crate) mod scalar;
 mod softmax;
 mod stmt;
 pub(crate) mod value;
 
 use crate::plan::{Form, Plan, WARP_ROWS};
-use crate::program::ParamSpec;
+use crate::program::{ParamSpec, TensorMapSpec};
 use dmac_ir::{ParamId, ParamType};
-use dmac_ptx::{Assembler, B32, B64, F32, Reg, Special};
+use dmac_ptx::{Assembler, B32, B64, F32, Reg, Special, TensorMapParam};
 use dmac_schedule::Program;
 use dmac_schedule::kernel::{Element, Expr, Kernel, Role, ScalarType, SizeId, TensorId, TileId, VarId};
 use scalar::Point;
@@ -84,6 +84,8 @@ pub(crate) struct Emitter<'p> {
     pub statement: usize,
     /// The block's part of the space of heaps, in kernels that have some.
     pub heaps: Vec<heap::HeapRegs>,
+    /// Tensor maps.
+    pub maps: Vec<(TensorMapSpec, TensorMapParam)>,
 }
 
 /// The sizes, parameters and tensors that a kernel uses, in the order of its parameters.
@@ -158,6 +160,7 @@ impl<'p> Emitter<'p> {
         let mut strides = Vec::new();
         let mut sizes = Vec::new();
         let mut params = Vec::new();
+        let mut maps = Vec::new();
         for spec in specs {
             match spec {
                 ParamSpec::Pointer(tensor) => {
@@ -183,12 +186,15 @@ impl<'p> Emitter<'p> {
                         ParamType::Float => params.push((*param, Err(k.param::<F32>(&name)))),
                     }
                 }
-                ParamSpec::TensorMap(_) => panic!("codegen: tensor maps belong to other kernels"),
+                ParamSpec::TensorMap(spec) => {
+                    let name = format!("m_{}", program.tensor(spec.tensor).name);
+                    maps.push((spec.clone(), k.param_tensor_map(&name)));
+                }
             }
         }
         k.threads(plan.threads());
         if plan.shared_bytes > 0 {
-            k.dynamic_shared(plan.shared_bytes, 128);
+            k.dynamic_shared(plan.shared_bytes, 1024);
         }
         let tid = k.special("tid", Special::TidX);
         let lane = k.and("lane", tid, 31);
@@ -217,6 +223,7 @@ impl<'p> Emitter<'p> {
             barriers: crate::barriers::barriers(kernel, plan),
             statement: 0,
             heaps: Vec::new(),
+            maps,
         };
         let e = &mut emitter;
         for (size, param) in sizes {
@@ -240,7 +247,6 @@ impl<'p> Emitter<'p> {
             };
             e.tensors.insert(tensor, TensorRegs { pointer, strides });
         }
-        e.make_tiles();
         emitter
     }
 
@@ -261,7 +267,7 @@ impl<'p> Emitter<'p> {
     }
 
     /// Registers for tiles. They start at zero: a tile that is written on some paths only may be read on all.
-    fn make_tiles(&mut self) {
+    pub(crate) fn make_tiles(&mut self) {
         for (at, tile) in self.kernel.tiles.iter().enumerate() {
             let name = &tile.name;
             let regs = match self.plan.form(TileId(at as u32)) {

@@ -14,6 +14,7 @@ mod launch;
 mod manifest;
 mod plan;
 mod program;
+mod warpgroup;
 
 pub use compile::compile;
 pub use dmac_ptx::Target;

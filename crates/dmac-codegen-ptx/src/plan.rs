@@ -25,7 +25,7 @@ pub(crate) const WARP_ROWS: usize = 16;
 const MAPPING_THREADS: u32 = 128;
 
 /// Where a tile in shared memory lies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct SharedTile {
     /// Bytes from the start of shared memory.
     pub offset: u32,
@@ -49,7 +49,7 @@ pub(crate) enum Form {
 }
 
 /// The plan of a kernel.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Plan {
     pub forms: Vec<Form>,
     /// Warps of a block.

@@ -27,9 +27,10 @@ impl Emitter<'_> {
     /// Runs over all elements of a tile as fragments hold them.
     fn over_fragment(&mut self, extent: Extent, mut f: impl FnMut(&mut Self)) {
         let (row0, pair) = (Int::from(self.thread.row), Int::from(self.thread.pair));
-        for row in 0..2 {
-            for group in 0..extent.size.1.div_ceil(8) {
-                for column in 0..2 {
+        // What depends on the column alone is needed for both rows and not kept longer.
+        for group in 0..extent.size.1.div_ceil(8) {
+            for column in 0..2 {
+                for row in 0..2 {
                     let point = Point {
                         row: row0.plus(8 * row as i32),
                         col: pair.plus((8 * group + column) as i32),

@@ -8,11 +8,9 @@ use dmac_schedule::kernel::{Expr, Stmt, TensorId};
 impl Emitter<'_> {
     /// The whole kernel. Blocks of kernels with heaps take grid points in turn, because each needs space of its own.
     pub(crate) fn kernel_body(&mut self, heaps: Option<TensorId>) {
+        self.make_tiles();
         let block = self.k.special("point", Special::CtaidX);
-        let extents = self.fresh(|e| {
-            let extents: Vec<Int> = e.kernel.grid.iter().map(|axis| e.int_value(&axis.extent)).collect();
-            extents.into_iter().map(|extent| e.settled(extent)).collect::<Vec<Int>>()
-        });
+        let extents = self.extents();
         match heaps {
             None => {
                 self.grid_point(block, &extents);
@@ -43,6 +41,21 @@ impl Emitter<'_> {
         }
         self.k.cp_async_wait_all();
         self.k.ret();
+    }
+
+    /// Sets the grid's variables for the block's own grid point.
+    pub(crate) fn own_point(&mut self) {
+        let block = self.k.special("point", Special::CtaidX);
+        let extents = self.extents();
+        self.grid_point(block, &extents);
+    }
+
+    /// The sizes of the grid's axes.
+    fn extents(&mut self) -> Vec<Int> {
+        self.fresh(|e| {
+            let extents: Vec<Int> = e.kernel.grid.iter().map(|axis| e.int_value(&axis.extent)).collect();
+            extents.into_iter().map(|extent| e.settled(extent)).collect()
+        })
     }
 
     fn body(&mut self) {

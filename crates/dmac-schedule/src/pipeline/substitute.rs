@@ -100,7 +100,9 @@ pub(super) fn reads_of(stmt: &Stmt) -> BTreeSet<VarId> {
 pub(super) fn drop_tiles(kernel: &mut Kernel) {
     let mut used = BTreeSet::new();
     for stmt in &mut kernel.body {
-        tiles(stmt, &mut |tile| drop(used.insert(*tile)));
+        tiles(stmt, &mut |tile| {
+            used.insert(*tile);
+        });
         exprs(stmt, &mut |expr| {
             expr.any(&mut |x| {
                 if let Expr::Elem(tile) | Expr::At { tile, .. } = x {
