@@ -21,7 +21,7 @@ const HEAP_BLOCKS: i64 = 512;
 ///
 /// # Panics
 /// If generated code breaks the rules of the assembler: a mistake of this crate.
-pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Diagnostic> {
+pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Box<Diagnostic>> {
     let limit = match target {
         Target::Sm80 => SM_80.tile_bytes,
         Target::Sm90a => SM_90A.tile_bytes,

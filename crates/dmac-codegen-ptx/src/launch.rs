@@ -299,7 +299,9 @@ impl PtxProgram {
             }
         }
         // An empty tensor has no map. A kernel copies nothing of it, so any map will do.
-        dims.iter_mut().for_each(|dim| *dim = (*dim).max(1));
+        for dim in &mut dims {
+            *dim = (*dim).max(1);
+        }
         dims.reverse();
         strides.reverse();
         Ok(MappedTensor {

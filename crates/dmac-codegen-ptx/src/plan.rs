@@ -118,7 +118,7 @@ impl Uses {
 impl Plan {
     /// # Errors
     /// A tile that would have to be in registers and in shared memory, statements that this target has no form for.
-    pub fn new(program: &Program, kernel: &Kernel, limit: usize) -> Result<Self, Diagnostic> {
+    pub fn new(program: &Program, kernel: &Kernel, limit: usize) -> Result<Self, Box<Diagnostic>> {
         let mut uses = Uses::default();
         let mut refused = None;
         for stmt in &kernel.body {
@@ -187,8 +187,8 @@ impl Plan {
         }
         if offset as usize > limit {
             let what = format!("{offset} bytes of shared memory, of which a block has {limit}");
-            return Err(unsupported(program, kernel, &what)
-                .help("compile for smaller features or another storage type, or with smaller tiles"));
+            let help = "compile for smaller features or another storage type, or with smaller tiles";
+            return Err(Box::new(unsupported(program, kernel, &what).help(help)));
         }
         let warps = if any {
             warps as u32
@@ -233,10 +233,10 @@ impl Plan {
                         misfit = Some("products with different numbers of rows");
                     }
                 }
-                Stmt::OnlineSoftmax { row_max, row_sum, .. } => {
-                    if self.form(*row_max) != Form::Rows || self.form(*row_sum) != Form::Rows {
-                        misfit = Some("statistics of a softmax that are read at computed places");
-                    }
+                Stmt::OnlineSoftmax { row_max, row_sum, .. }
+                    if [row_max, row_sum].into_iter().any(|tile| self.form(*tile) != Form::Rows) =>
+                {
+                    misfit = Some("statistics of a softmax that are read at computed places");
                 }
                 _ => {}
             });
@@ -261,7 +261,7 @@ impl Plan {
 }
 
 /// What the target cannot do.
-pub(crate) fn unsupported(program: &Program, kernel: &Kernel, what: &str) -> Diagnostic {
+pub(crate) fn unsupported(program: &Program, kernel: &Kernel, what: &str) -> Box<Diagnostic> {
     let message = format!("kernel `{}` of `{}` cannot run on this GPU: {what}", kernel.name, program.name);
-    Diagnostic::error(Code::E0503, message)
+    Box::new(Diagnostic::error(Code::E0503, message))
 }

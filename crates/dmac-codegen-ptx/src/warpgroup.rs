@@ -153,10 +153,10 @@ impl Groups<'_, '_> {
         let entry = REGISTERS / (128 * self.layout.groups as usize) / 8 * 8;
         match wanted {
             Some(wanted) if self.layout.groups > 2 && wanted < entry => {
-                self.e.k.setmaxnreg_dec(wanted as u32)
+                self.e.k.setmaxnreg_dec(wanted as u32);
             }
             Some(wanted) if self.layout.groups > 2 && wanted > entry => {
-                self.e.k.setmaxnreg_inc(wanted as u32)
+                self.e.k.setmaxnreg_inc(wanted as u32);
             }
             _ => {}
         }

@@ -57,16 +57,15 @@ impl Pipeline {
     /// of them, one that gathers rows with 40.
     pub fn for_rows(q_tile: usize, gathers: bool) -> Option<Self> {
         let (producer_registers, consumer_registers) = match (q_tile / GROUP_ROWS, gathers) {
-            (1, false) => (24, 240),
+            (1 | 2, false) => (24, 240),
             (1, true) => (40, 232),
-            (2, false) => (24, 240),
             (2, true) => (40, 224),
             (3, false) => (32, 160),
             (3, true) => (40, 152),
             _ => return None,
         };
         let consumers = q_tile / GROUP_ROWS;
-        (q_tile % GROUP_ROWS == 0).then_some(Self {
+        q_tile.is_multiple_of(GROUP_ROWS).then_some(Self {
             consumers,
             stages: 2,
             producer_registers,

@@ -205,11 +205,15 @@ impl Emitter<'_> {
                 }
             }
             TileRegs::Floats(rows) => {
-                rows.into_iter().for_each(|row| self.overwrite(AnyReg::F32(row), value))
+                for row in rows {
+                    self.overwrite(AnyReg::F32(row), value);
+                }
             }
             TileRegs::Words(rows) => {
                 let word = Value::Int(self.word(value).into());
-                rows.into_iter().for_each(|row| self.overwrite(AnyReg::B32(row), word));
+                for row in rows {
+                    self.overwrite(AnyReg::B32(row), word);
+                }
             }
             TileRegs::Shared => {
                 let shared = self.in_shared(tile).expect("codegen: the tile is in shared memory");
@@ -241,9 +245,9 @@ impl Emitter<'_> {
             let index: Vec<Int> = index.iter().map(|x| e.int_value(x)).collect();
             e.guards.pop();
             if add {
-                e.add_element(tensor, &index, value, guard)
+                e.add_element(tensor, &index, value, guard);
             } else {
-                e.store_element(tensor, &index, value, guard)
+                e.store_element(tensor, &index, value, guard);
             }
         };
         match self.plan.form(src) {

@@ -269,7 +269,7 @@ impl Emitter<'_> {
                 let digit = e.k.and("int", digit, 255);
                 let at = e.k.mad("int", digit, 4, counters);
                 e.k.when(counts, |k| {
-                    k.red::<B32, _>(AtomicOp::Add, AtomicTy::U32, Scope::Cta, shared(at), 1)
+                    k.red::<B32, _>(AtomicOp::Add, AtomicTy::U32, Scope::Cta, shared(at), 1);
                 });
             });
             e.k.bar_warp();

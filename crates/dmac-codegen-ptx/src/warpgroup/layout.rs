@@ -62,7 +62,7 @@ fn is_half(element: Element) -> bool {
 impl Layout {
     /// # Errors
     /// Tiles that the products of this target do not take, or more of them than shared memory holds.
-    pub fn new(program: &Program, kernel: &Kernel, limit: usize) -> Result<(Self, Plan), Diagnostic> {
+    pub fn new(program: &Program, kernel: &Kernel, limit: usize) -> Result<(Self, Plan), Box<Diagnostic>> {
         let refuse = |what: &str| Err(unsupported(program, kernel, what));
         let mut plan = Plan::default();
         let mut layout = Self {

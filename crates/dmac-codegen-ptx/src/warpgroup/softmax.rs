@@ -126,7 +126,9 @@ fn strip_stmt(stmt: &mut Stmt, scores: TileId) {
         }
         Stmt::If { then, otherwise, .. } => {
             for list in [then, otherwise] {
-                list.iter_mut().for_each(|stmt| strip_stmt(stmt, scores));
+                for stmt in list.iter_mut() {
+                    strip_stmt(stmt, scores);
+                }
                 list.retain(|stmt| !is_identity(stmt));
             }
         }
@@ -205,7 +207,7 @@ impl Groups<'_, '_> {
                 k.ex2(s, s);
             }
         }
-        for r in 0..2 {
+        for (r, sum) in sum.iter().enumerate() {
             let values: Vec<_> = of_row(r).collect();
             let partial =
                 [k.add("partial_sum", values[0], values[2]), k.add("partial_sum", values[1], values[3])];
@@ -213,7 +215,7 @@ impl Groups<'_, '_> {
                 k.add(partial[at & 1], partial[at & 1], *value);
             }
             k.add(partial[0], partial[0], partial[1]);
-            k.add(sum[r], sum[r], partial[0]);
+            k.add(*sum, *sum, partial[0]);
         }
     }
 

@@ -145,7 +145,7 @@ pub(super) fn find(program: &Program, kernel: &Kernel) -> Option<(Kernel, Struct
     let mut kernel = kernel.clone();
     share_tiles(&mut kernel)?;
     let (mut products, mut last) = (Vec::new(), None);
-    for stmt in visits(&kernel.body, false).first()?.iter() {
+    for stmt in *visits(&kernel.body, false).first()? {
         if let Stmt::Mma { acc, a, b, transpose_b, accumulate, m, .. } = stmt {
             if last.is_some() {
                 return None;

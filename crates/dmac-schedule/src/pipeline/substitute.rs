@@ -12,7 +12,9 @@ pub(super) fn exprs(stmt: &mut Stmt, f: &mut dyn FnMut(&mut Expr)) {
         Stmt::Comment(_) | Stmt::MmaWait { .. } | Stmt::Sync { .. } => {}
         Stmt::For { lo, hi, step, body, .. } => {
             [lo, hi, step].into_iter().for_each(&mut *f);
-            body.iter_mut().for_each(|stmt| exprs(stmt, f));
+            for stmt in body {
+                exprs(stmt, f);
+            }
         }
         Stmt::If { cond, then, otherwise } => {
             f(cond);
@@ -22,7 +24,9 @@ pub(super) fn exprs(stmt: &mut Stmt, f: &mut dyn FnMut(&mut Expr)) {
         Stmt::Set { value, .. } | Stmt::Fill { value, .. } => f(value),
         Stmt::Copy { dst, index, rows, cols, arrive, .. } => {
             dst.stage.as_deref_mut().into_iter().chain(index).chain([rows, cols]).for_each(&mut *f);
-            arrive.iter_mut().for_each(|(_, stage)| f(stage));
+            if let Some((_, stage)) = arrive {
+                f(stage);
+            }
         }
         Stmt::Store { index, rows, cols, .. } | Stmt::ReduceAdd { index, rows, cols, .. } => {
             index.iter_mut().chain([rows, cols]).for_each(f);
