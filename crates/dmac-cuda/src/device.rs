@@ -96,6 +96,7 @@ impl Device {
     ///
     /// # Safety
     /// `stream` is a stream of this device's primary context, and outlives the result and everything made with it.
+    #[must_use]
     pub unsafe fn on_stream(&self, stream: *mut c_void) -> Device {
         // SAFETY: the caller promises just this.
         let stream = unsafe { self.context.wrap_borrowed_stream(stream.cast()) };

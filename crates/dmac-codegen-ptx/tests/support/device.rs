@@ -72,7 +72,7 @@ impl<'a> Device<'a> {
             self.sizes.get(&self.program.sizes[id.0 as usize].name).copied()
         };
         let param = |id: dmac_ir::ParamId| match self.params[id.0 as usize] {
-            ParamValue::Int(value) => Some(i64::from(value)),
+            ParamValue::Int(value) => Some(value),
             ParamValue::Float(_) => None,
         };
         expr.eval(&size, &param).expect("an expression over sizes and parameters")
