@@ -193,6 +193,13 @@ impl<'p> Emitter<'p> {
             }
         }
         k.threads(plan.threads());
+        // Left alone, ptxas aims at three blocks a multiprocessor (168 registers a thread), where half of the registers
+        // are fragments it then spills.
+        let fragments = kernel.tiles.iter().zip(&plan.forms).filter(|(_, form)| **form == Form::Fragment);
+        let fragment_registers: usize = fragments.map(|(tile, _)| tile.cols.div_ceil(8) * 4).sum();
+        if fragment_registers >= 128 {
+            k.min_ctas(2);
+        }
         if plan.shared_bytes > 0 {
             k.dynamic_shared(plan.shared_bytes, 1024);
         }

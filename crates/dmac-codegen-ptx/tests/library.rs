@@ -3,7 +3,9 @@
 mod support;
 
 use dmac::Storage;
-use support::{Case, check};
+use dmac_codegen_ptx::Target;
+use dmac_ptx::ptxas::keep;
+use support::{Case, build, check};
 
 const SMALL: Case = Case {
     name: "full",
@@ -77,4 +79,30 @@ fn indexed() {
 fn nsa() {
     let pins = &[("l", 8), ("stride", 4), ("block", 16), ("n", 3)];
     spread(Case { name: "nsa", params: &[("window", 20)], pins, ..SMALL });
+}
+
+/// The vendor's assembler sees every kernel of the library, for both targets: `cargo xtask assemble`.
+#[test]
+fn kernels_are_kept_for_the_assembler() {
+    let names = [
+        "full",
+        "causal",
+        "sliding_window",
+        "alibi",
+        "softcap",
+        "document",
+        "low_rank",
+        "dma",
+        "indexed",
+        "nsa",
+    ];
+    for name in names {
+        for (target, arch) in [(Target::Sm80, "sm_80"), (Target::Sm90a, "sm_90a")] {
+            for (head_dim, value_dim) in [(64, 64), (128, 128), (72, 40)] {
+                let case = Case { name, head_dim, value_dim, ..SMALL };
+                let (_, ptx) = build(name, target, &case);
+                keep(&format!("{name}_{arch}_d{head_dim}"), &ptx.text).expect("tests run in a target folder");
+            }
+        }
+    }
 }
