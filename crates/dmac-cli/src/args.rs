@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
-use dmac::{ParamNumber, Storage};
+use dmac::{ParamNumber, PtxTarget, Storage};
 use dmac_ptx_interp::command::{ArgSpec, dimensions};
 use std::path::PathBuf;
 
@@ -174,6 +174,9 @@ pub struct RunArgs {
     /// Where to run: the compiled code, or the reference interpreter.
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     pub device: Device,
+    /// What PTX is written for [default: the best that the device has].
+    #[arg(long, value_enum)]
+    pub arch: Option<Arch>,
     /// Threads [default: all].
     #[arg(long)]
     pub threads: Option<usize>,
@@ -209,6 +212,30 @@ pub enum Device {
     Cpu,
     /// The reference interpreter.
     Interp,
+    /// PTX on the first GPU.
+    Cuda,
+    /// PTX on an interpreter that looks for races and reads of what was never written.
+    PtxInterp,
+}
+
+/// A target of PTX.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Arch {
+    /// A100 and every later GPU.
+    #[value(name = "sm_80")]
+    Sm80,
+    /// H100 and H200.
+    #[value(name = "sm_90a")]
+    Sm90a,
+}
+
+impl From<Arch> for PtxTarget {
+    fn from(arch: Arch) -> Self {
+        match arch {
+            Arch::Sm80 => Self::Sm80,
+            Arch::Sm90a => Self::Sm90a,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -230,6 +257,9 @@ pub struct VerifyArgs {
     /// What is compared with the reference.
     #[arg(long, value_enum, default_value_t = VerifyDevice::Cpu)]
     pub device: VerifyDevice,
+    /// What PTX is written for [default: the best that the device has].
+    #[arg(long, value_enum)]
+    pub arch: Option<Arch>,
     /// How many random query rows are compared, beside the first, the last and those at tile edges.
     #[arg(long, default_value_t = 64)]
     pub rows: usize,
@@ -239,6 +269,10 @@ pub struct VerifyArgs {
 pub enum VerifyDevice {
     /// Compiled code on this processor.
     Cpu,
+    /// PTX on the first GPU; long sequences too.
+    Cuda,
+    /// PTX on an interpreter that looks for races and reads of what was never written; small shapes.
+    PtxInterp,
 }
 
 #[derive(Args)]

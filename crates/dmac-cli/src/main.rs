@@ -6,6 +6,7 @@
 mod args;
 mod check;
 mod compile;
+mod devices;
 mod explain;
 mod files;
 mod fmt;

@@ -1,6 +1,7 @@
 //! `dmac run`: a program on tensors.
 
 use crate::args::{Device, RunArgs};
+use crate::devices;
 use crate::files::read_program;
 use crate::inputs::{default_params, options_for, options_for_random, random_inputs, reference_inputs};
 use crate::tensors;
@@ -8,7 +9,7 @@ use crate::terminal::{Exit, Failure, Terminal};
 use dmac::interp::{Inputs, Rows, evaluate};
 use dmac::runtime::{Rayon, Serial, Tensor, TensorView, ThreadPool};
 use dmac::source::{SourceFile, has_errors};
-use dmac::{Arguments, Attention, Compiled, Element, HeldInputs, Options, compile};
+use dmac::{Arguments, Attention, Compiled, Element, GpuAttention, HeldInputs, Options, compile};
 
 pub fn run(args: &RunArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let Some(source) = read_program(&args.file, terminal)? else { return Ok(Exit::Mismatch) };
@@ -22,6 +23,9 @@ pub fn run(args: &RunArgs, terminal: &Terminal) -> Result<Exit, Failure> {
             Device::Interp => {
                 on_reference(&source, &options, terminal, |compiled| reference_inputs(compiled, &given))?
             }
+            Device::Cuda | Device::PtxInterp => {
+                on_gpu(&source, &options, args, terminal, |_| Ok(Call::Views(given.clone())))?
+            }
         }
     } else {
         let sizes = args.source.random.clone().unwrap_or_default();
@@ -33,6 +37,9 @@ pub fn run(args: &RunArgs, terminal: &Terminal) -> Result<Exit, Failure> {
                 on_cpu(&source, &options, args, terminal, |compiled| make(compiled).map(Call::Inputs))?
             }
             Device::Interp => on_reference(&source, &options, terminal, make)?,
+            Device::Cuda | Device::PtxInterp => {
+                on_gpu(&source, &options, args, terminal, |compiled| make(compiled).map(Call::Inputs))?
+            }
         }
     };
     let Some(results) = results else { return Ok(Exit::Mismatch) };
@@ -57,6 +64,29 @@ enum Call<'a> {
 
 type Named = Vec<(String, Tensor)>;
 
+impl<'a> Call<'a> {
+    /// Inputs that are not yet in the types that the program takes.
+    fn held(&self, compiled: &Compiled) -> Option<HeldInputs> {
+        match self {
+            Call::Views(_) => None,
+            Call::Inputs(inputs) => Some(HeldInputs::of(&compiled.graph, compiled.program.storage, inputs)),
+        }
+    }
+
+    fn arguments<'b>(&'b self, held: Option<&'b HeldInputs>) -> Arguments<'b>
+    where
+        'a: 'b,
+    {
+        match (self, held) {
+            (Call::Views(views), _) => views
+                .iter()
+                .fold(Arguments::new(), |arguments, (name, view)| arguments.tensor(name, view.clone())),
+            (Call::Inputs(_), Some(held)) => held.arguments(),
+            (Call::Inputs(_), None) => Arguments::new(),
+        }
+    }
+}
+
 fn on_cpu<'a>(
     source: &SourceFile,
     options: &Options,
@@ -74,17 +104,8 @@ fn on_cpu<'a>(
     terminal.diagnostics(source, &attention.compiled().warnings)?;
     let failed = |error: dmac::RunError| Failure::io(error.to_string());
     let call = call(attention.compiled())?;
-    let held = match &call {
-        Call::Views(_) => None,
-        Call::Inputs(inputs) => Some(HeldInputs::new(&attention, inputs)),
-    };
-    let arguments = match (&call, &held) {
-        (Call::Views(views), _) => views
-            .iter()
-            .fold(Arguments::new(), |arguments, (name, view)| arguments.tensor(name, view.clone())),
-        (Call::Inputs(_), Some(held)) => held.arguments(),
-        (Call::Inputs(_), None) => Arguments::new(),
-    };
+    let held = call.held(attention.compiled());
+    let arguments = call.arguments(held.as_ref());
     let pool: &dyn ThreadPool = if args.threads == Some(1) { &Serial } else { &Rayon };
     let results = match args.threads {
         Some(threads) if threads > 1 => {
@@ -94,6 +115,31 @@ fn on_cpu<'a>(
         _ => attention.executable().run(&arguments, pool).map_err(failed)?,
     };
     Ok(Some(results.tensors))
+}
+
+fn on_gpu<'a>(
+    source: &SourceFile,
+    options: &Options,
+    args: &RunArgs,
+    terminal: &Terminal,
+    call: impl FnOnce(&Compiled) -> Result<Call<'a>, Failure>,
+) -> Result<Option<Named>, Failure> {
+    let gpu = if args.device == Device::Cuda { devices::cuda()? } else { devices::interpreter() };
+    let target = devices::target(&gpu, args.arch)?;
+    let attention = match GpuAttention::from_source(source, options, &gpu, target) {
+        Ok(attention) => attention,
+        Err(diagnostics) => {
+            terminal.diagnostics(source, &diagnostics)?;
+            return Ok(None);
+        }
+    };
+    terminal.diagnostics(source, &attention.compiled().warnings)?;
+    let failed = |error: dmac::RunError| Failure::io(error.to_string());
+    let call = call(attention.compiled())?;
+    let held = call.held(attention.compiled());
+    let mut bound = attention.bind(&call.arguments(held.as_ref())).map_err(failed)?;
+    bound.run().map_err(failed)?;
+    Ok(Some(bound.results(false).map_err(failed)?.tensors))
 }
 
 fn rayon_pool(threads: usize) -> Result<rayon::ThreadPool, Failure> {

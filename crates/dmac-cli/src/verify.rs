@@ -1,12 +1,13 @@
 //! `dmac verify`: compiled programs against the reference.
 
 use crate::args::{Dtype, Sizes, VerifyArgs, VerifyDevice};
+use crate::devices;
 use crate::files::read_program;
 use crate::inputs::random_inputs;
 use crate::terminal::{Exit, Failure, Terminal};
-use dmac::interp::{Limit, Rows};
+use dmac::interp::{Inputs, Limit, Rows};
 use dmac::source::SourceFile;
-use dmac::{Attention, Options, ParamValue, Verdict};
+use dmac::{Attention, Gpu, GpuAttention, Mismatch, Options, ParamValue, PtxTarget, Verdict};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -23,14 +24,42 @@ const SHAPES: &[&[(&str, i64)]] = &[
 /// Of [`SHAPES`], the one whose batch elements have fewer keys than there is room for: the first one none at all.
 const RAGGED: usize = 5;
 
+/// What a GPU is verified at beyond these: features that fill no tile, values of other features than queries, and lengths
+/// that need many tiles for each thread block.
+const GPU_SHAPES: &[&[(&str, i64)]] = &[
+    &[("B", 2), ("H", 4), ("G", 2), ("M", 200), ("N", 333), ("D", 72), ("E", 40)],
+    &[("B", 1), ("H", 2), ("G", 1), ("M", 65), ("N", 129), ("D", 192), ("E", 128)],
+    &[("B", 1), ("H", 4), ("G", 2), ("M", 1000), ("N", 3000), ("D", 128)],
+    &[("B", 1), ("H", 2), ("G", 2), ("M", 300), ("N", 517), ("D", 256)],
+    &[("B", 1), ("H", 2), ("G", 1), ("M", 16_384), ("N", 16_384), ("D", 128)],
+    &[("B", 1), ("H", 1), ("G", 1), ("M", 131_072), ("N", 131_072), ("D", 64)],
+];
+
+/// Small enough for an interpreter: two query tiles, ragged tails.
+const INTERPRETED_SHAPES: &[&[(&str, i64)]] = &[
+    &[("B", 2), ("H", 2), ("G", 1), ("M", 70), ("N", 70), ("D", 16)],
+    &[("B", 1), ("H", 3), ("G", 3), ("M", 5), ("N", 150), ("D", 40), ("E", 24)],
+    &[("B", 1), ("H", 2), ("G", 1), ("M", 90), ("N", 33), ("D", 16)],
+    &[("B", 1), ("H", 2), ("G", 1), ("M", 4), ("N", 0), ("D", 8)],
+];
+
+/// Query rows beyond which fewer of them are compared, and how many: a row of so long a sequence takes the reference long.
+const LONG: (i64, usize) = (8192, 8);
+
 pub fn run(args: &VerifyArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let shapes: Vec<Sizes> = match &args.random {
         Some(sizes) => vec![sizes.clone()],
-        None => SHAPES
+        None => default_shapes(args.device)
             .iter()
             .map(|sizes| Sizes(sizes.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect()))
             .collect(),
     };
+    let gpu = match args.device {
+        VerifyDevice::Cpu => None,
+        VerifyDevice::Cuda => Some(devices::cuda()?),
+        VerifyDevice::PtxInterp => Some(devices::interpreter()),
+    };
+    let gpu = gpu.map(|gpu| devices::target(&gpu, args.arch).map(|target| (gpu, target))).transpose()?;
     let bar = terminal.progress((args.files.len() * shapes.len() * args.dtype.len()) as u64, "verifying");
     let mut exit = Exit::Ok;
     for path in &args.files {
@@ -41,8 +70,8 @@ pub fn run(args: &VerifyArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         let mut summary = Summary::default();
         for &dtype in &args.dtype {
             for (at, sizes) in shapes.iter().enumerate() {
-                let ragged = args.random.is_none() && at == RAGGED;
-                match verify_one(&source, args, (sizes, ragged), dtype, terminal)? {
+                let ragged = args.random.is_none() && gpu.is_none() && at == RAGGED;
+                match verify_one(&source, args, gpu.as_ref(), (sizes, ragged), dtype, terminal)? {
                     Some(verdict) => summary.add(path, &verdict, sizes, dtype),
                     None => summary.failed = true,
                 }
@@ -62,6 +91,7 @@ pub fn run(args: &VerifyArgs, terminal: &Terminal) -> Result<Exit, Failure> {
 fn verify_one(
     source: &SourceFile,
     args: &VerifyArgs,
+    gpu: Option<&(Gpu, PtxTarget)>,
     (sizes, ragged): (&Sizes, bool),
     dtype: Dtype,
     terminal: &Terminal,
@@ -70,27 +100,52 @@ fn verify_one(
     let mut options = Options::native(head_dim, dtype.into());
     options.value_dim = sizes.0.get("E").copied();
     options.defines = args.defines.defines.iter().cloned().collect();
-    let VerifyDevice::Cpu = args.device;
-    let attention = match Attention::from_source(source, &options) {
-        Ok(attention) => attention,
-        Err(diagnostics) => {
-            terminal.diagnostics(source, &diagnostics)?;
-            return Ok(None);
-        }
+    let on_cpu;
+    let on_gpu;
+    let (compiled, verify): (_, &dyn Fn(&Inputs, &Rows) -> Result<Verdict, Mismatch>) = match gpu {
+        None => match Attention::from_source(source, &options) {
+            Ok(attention) => {
+                on_cpu = attention;
+                (on_cpu.compiled(), &|inputs, rows| dmac::verify(&on_cpu, inputs, rows))
+            }
+            Err(diagnostics) => {
+                terminal.diagnostics(source, &diagnostics)?;
+                return Ok(None);
+            }
+        },
+        Some((gpu, target)) => match GpuAttention::from_source(source, &options, gpu, *target) {
+            Ok(attention) => {
+                on_gpu = attention;
+                (on_gpu.compiled(), &|inputs, rows| on_gpu.verify(inputs, rows))
+            }
+            Err(diagnostics) => {
+                terminal.diagnostics(source, &diagnostics)?;
+                return Ok(None);
+            }
+        },
     };
-    let compiled = attention.compiled();
     let mut inputs = random_inputs(compiled, sizes, binding_params(compiled, sizes), args.seed)?;
     if ragged && let (Some(&batch), Some(&keys)) = (sizes.0.get("B"), sizes.0.get("N")) {
         inputs.kv_len = Some((0..batch).map(|b| b * keys / (batch - 1).max(1)).collect());
     }
-    let queries = sizes.0.get("M").or_else(|| sizes.0.get("N")).copied().unwrap_or(1) as usize;
-    let rows = Rows::sample(queries, 64, args.rows, args.seed);
-    match dmac::verify(&attention, &inputs, &rows) {
+    let queries = sizes.0.get("M").or_else(|| sizes.0.get("N")).copied().unwrap_or(1);
+    let chosen = if queries > LONG.0 { args.rows.min(LONG.1) } else { args.rows };
+    let rows = Rows::sample(queries as usize, 64, chosen, args.seed);
+    match verify(&inputs, &rows) {
         Ok(verdict) => Ok(Some(verdict)),
         Err(error) => {
-            terminal.error(&format!("{}: {error}", source.name()));
+            let shape: Vec<String> = sizes.0.iter().map(|(name, size)| format!("{name}={size}")).collect();
+            terminal.error(&format!("{}: {dtype} {}: {error}", source.name(), shape.join(",")));
             Ok(None)
         }
+    }
+}
+
+fn default_shapes(device: VerifyDevice) -> Vec<&'static [(&'static str, i64)]> {
+    match device {
+        VerifyDevice::Cpu => SHAPES.to_vec(),
+        VerifyDevice::Cuda => [SHAPES, GPU_SHAPES].concat(),
+        VerifyDevice::PtxInterp => INTERPRETED_SHAPES.to_vec(),
     }
 }
 

@@ -5,7 +5,7 @@
 //! it can be tested without either.
 
 use crate::program::{Entry, ParamSpec, PtxProgram, TensorMapSpec};
-use dmac_ir::{ParamId, ParamValue};
+use dmac_ir::{AxisId, ParamId, ParamValue};
 use dmac_schedule::kernel::{Element, Expr, Role, SizeId, TensorId};
 use std::fmt;
 
@@ -15,6 +15,9 @@ pub const WORKSPACE_ALIGNMENT: u64 = 256;
 const GRID_LIMITS: [i64; 3] = [i32::MAX as i64, 65_535, 65_535];
 /// Bytes that addresses and strides of tensor maps are multiples of.
 const MAP_ALIGNMENT: u64 = 16;
+
+/// The key axis: a graph's first axes are B, H, G, M, N, D, E.
+const KEYS: AxisId = AxisId(4);
 
 /// Where a tensor is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -165,6 +168,12 @@ impl PtxProgram {
             .iter()
             .map(|dim| Ok(call.eval(dim, || format!("an extent of `{}`", decl.name))?.max(0)))
             .collect()
+    }
+
+    /// The size of the key axis: what key lengths are filled with where the caller gives none.
+    pub fn key_size(&self) -> Option<SizeId> {
+        let at = self.sizes.iter().position(|size| size.axis == KEYS)?;
+        Some(SizeId(at as u32))
     }
 
     /// Where workspaces lie, and how many bytes they take. `cuMemAlloc` alone may allocate that much: nothing else is

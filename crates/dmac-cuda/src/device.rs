@@ -204,8 +204,12 @@ impl Device {
     /// Milliseconds of GPU time between the first and the last launch of `work`.
     ///
     /// # Errors
-    /// Those of `work`, and [`Error::Driver`].
-    pub fn milliseconds(&self, work: impl FnOnce() -> Result<(), Error>) -> Result<f64, Error> {
+    /// Those of `work` and of [`Device::wait`].
+    pub fn milliseconds(
+        &self,
+        work: impl FnOnce() -> Result<(), Error>,
+        limit: Duration,
+    ) -> Result<f64, Error> {
         // Events carry no time unless asked to.
         let flags = Some(sys::CUevent_flags::CU_EVENT_DEFAULT);
         let event = || self.context.new_event(flags).map_err(Error::driver("cuEventCreate"));
@@ -213,6 +217,7 @@ impl Device {
         before.record(&self.stream).map_err(Error::driver("cuEventRecord"))?;
         work()?;
         after.record(&self.stream).map_err(Error::driver("cuEventRecord"))?;
+        self.wait(limit)?;
         before.elapsed_ms(&after).map(f64::from).map_err(Error::driver("cuEventElapsedTime"))
     }
 

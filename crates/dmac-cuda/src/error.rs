@@ -65,13 +65,13 @@ impl Error {
     /// The code under which `dmac explain` tells more.
     pub fn code(&self) -> &'static str {
         match self {
-            Error::NoDriver | Error::NoDevice(_) => "E0701",
-            Error::OldDriver { .. } => "E0702",
-            Error::Assembler { status, .. } if status.contains("UNSUPPORTED_PTX_VERSION") => "E0702",
-            Error::OtherTarget { .. } => "E0703",
-            Error::OutOfMemory { .. } => "E0704",
-            Error::Assembler { .. } => "E0705",
-            Error::Invalid(_) | Error::Timeout { .. } | Error::Driver { .. } => "E0707",
+            Error::NoDriver | Error::NoDevice(_) => "E0801",
+            Error::OldDriver { .. } => "E0802",
+            Error::Assembler { status, .. } if status.contains("UNSUPPORTED_PTX_VERSION") => "E0802",
+            Error::OtherTarget { .. } => "E0803",
+            Error::OutOfMemory { .. } => "E0804",
+            Error::Assembler { .. } => "E0805",
+            Error::Invalid(_) | Error::Timeout { .. } | Error::Driver { .. } => "E0807",
         }
     }
 

@@ -191,7 +191,7 @@ mod tests {
             let result = check_target(target, capability);
             assert_eq!(result.is_ok(), runs, "{target:?} on {capability:?}");
             if let Err(error) = result {
-                assert_eq!((error.code(), error.no_gpu()), ("E0703", true));
+                assert_eq!((error.code(), error.no_gpu()), ("E0803", true));
                 assert!(matches!(error, Error::OtherTarget { .. }));
             }
         }

@@ -71,6 +71,13 @@ pub enum RunError {
     },
     /// A requirement of the program on its sizes and parameters.
     Requirement(String),
+    /// What a device did not do.
+    Device {
+        /// The code under which `dmac explain` tells more.
+        code: &'static str,
+        /// What happened.
+        message: String,
+    },
     /// Memory that cannot be had.
     OutOfMemory {
         /// Bytes asked for.
@@ -124,6 +131,7 @@ impl fmt::Display for RunError {
                 write!(f, "strides {strides:?} of dims {dims:?} reach outside of the {found} bytes given")
             }
             Self::Requirement(message) => f.write_str(message),
+            Self::Device { code, message } => write!(f, "{message} ({code})"),
             Self::OutOfMemory { bytes } => write!(f, "{bytes} bytes of memory cannot be had"),
         }
     }

@@ -12,6 +12,7 @@
 //! | `E05xx` | schedules and targets |
 //! | `E06xx` | inputs at run time |
 //! | `E07xx` | PTX that is executed by hand |
+//! | `E08xx` | devices |
 //! | `W0xxx` | warnings, in the same ranges |
 
 use std::fmt;
@@ -118,6 +119,13 @@ codes! {
     E0505 "generated code refused";
     E0701 "malformed PTX";
     E0702 "error found while PTX was executed";
+    E0801 "no usable GPU";
+    E0802 "driver that is too old";
+    E0803 "kernels for another kind of GPU";
+    E0804 "not enough memory on the device";
+    E0805 "kernel refused by the driver";
+    E0806 "call that cannot be launched";
+    E0807 "failure of the device";
     W0101 "doc comment that documents nothing";
     W0201 "unused declaration";
     W0301 "floats compared for equality";

@@ -33,17 +33,20 @@
 mod attention;
 mod compile;
 mod decoder;
+mod gpu;
 mod verify;
 
 pub use attention::{Attention, CompileFailure};
 pub use compile::{Compiled, Options, Phase, check, compile};
 pub use decoder::{Cache, DecodeError, Decoder, NoDecoder};
+pub use dmac_codegen_ptx::PtxProgram;
 pub use dmac_ir::{Graph, ParamType, ParamValue};
 pub use dmac_runtime::{Arguments, Results, RunError, Tensor, TensorView};
 pub use dmac_schedule::kernel::{Element, Program, Storage};
 pub use dmac_schedule::{Schedule, Target};
 pub use dmac_sema::Value as ParamNumber;
 pub use dmac_source::{Code, Diagnostic, SourceFile};
+pub use gpu::{CudaDevice, CudaError, Gpu, GpuAttention, GpuCall, PtxTarget, compile_ptx};
 pub use verify::{Check, HeldInputs, Mismatch, Verdict, judge, verify};
 
 pub use dmac_codegen_cranelift as codegen;

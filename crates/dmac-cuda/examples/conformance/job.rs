@@ -15,7 +15,7 @@ use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 /// Every test takes a fraction of this.
-const LIMIT: Duration = Duration::from_secs(5);
+pub const LIMIT: Duration = Duration::from_secs(5);
 
 /// The GPU and what it is.
 pub struct Gpu {

@@ -4,7 +4,7 @@
 //! that is computed and not masked.
 
 use crate::attention::{Numbers, Problem};
-use crate::job::Gpu;
+use crate::job::{Gpu, LIMIT};
 use crate::kernels::{self, bf16s};
 use dmac_cuda::Error;
 use dmac_ptx::samples::{self, Forward, Source};
@@ -38,7 +38,7 @@ fn one(gpu: &Gpu, head_dim: u32, causal: bool) -> Result<String, Error> {
         }
         let mut times = Vec::new();
         for _ in 0..ROUNDS {
-            let all = gpu.device.milliseconds(|| (0..LAUNCHES).try_for_each(|_| launch()))?;
+            let all = gpu.device.milliseconds(|| (0..LAUNCHES).try_for_each(|_| launch()), LIMIT)?;
             times.push(all / f64::from(LAUNCHES));
         }
         times.sort_by(f64::total_cmp);
