@@ -132,9 +132,12 @@ pub struct CompileArgs {
     pub file: PathBuf,
     #[command(flatten)]
     pub build: Build,
-    /// The target: `native`, or a triple such as `aarch64-unknown-linux-gnu`.
+    /// The target: `native`, a triple such as `aarch64-unknown-linux-gnu`, or `ptx`.
     #[arg(long, default_value = "native")]
     pub target: String,
+    /// What PTX is written for [default: `sm_80`, which runs everywhere].
+    #[arg(long, value_enum)]
+    pub arch: Option<Arch>,
     /// What to write: one file a kind, OUT.kind (OUT.o for `obj`, OUT.h for `header`, OUT.json for `manifest`).
     #[arg(long, value_enum, value_delimiter = ',')]
     pub emit: Vec<Emit>,
@@ -157,9 +160,15 @@ pub enum Emit {
     Asm,
     /// An object file for C, with all that it calls.
     Obj,
-    /// The object's C header.
+    /// PTX text.
+    Ptx,
+    /// The PTX, assembled for one architecture by `ptxas`.
+    Cubin,
+    /// A launcher in C with the PTX inside; it needs only `cuda.h`.
+    C,
+    /// The C header of the object or the launcher.
     Header,
-    /// What the object expects, as JSON.
+    /// What the code expects, as JSON.
     Manifest,
 }
 

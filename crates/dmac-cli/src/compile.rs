@@ -1,4 +1,6 @@
-//! `dmac compile`: native code, and every phase before it as text.
+//! `dmac compile`: native code or PTX, and every phase before it as text.
+
+mod gpu;
 
 use crate::args::{CompileArgs, Emit};
 use crate::files::{read_program, write};
@@ -11,40 +13,23 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+/// A kind, and what its file holds.
+type Product = (Emit, Vec<u8>);
+
+/// The target that is no processor.
+const GPU: &str = "ptx";
+
 pub fn run(args: &CompileArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let Some(source) = read_program(&args.file, terminal)? else { return Ok(Exit::Mismatch) };
-    let options = options(&args.build, None, None, None)?;
-    let machine = match machine(&args.target) {
-        Ok(machine) => machine,
-        Err(error) => {
-            return Err(Failure { exit: Exit::NoDevice, message: format!("{error} ({})", error.code()) });
-        }
+    let made = if args.target == GPU {
+        gpu::products(&source, args, terminal)?
+    } else {
+        native(&source, args, terminal)?
     };
-    let mut phases = Phases::default();
-    let compiled = match compile(&source, &options, &mut |phase, text| phases.add(phase, text)) {
-        Ok(compiled) => compiled,
-        Err(diagnostics) => {
-            terminal.diagnostics(&source, &diagnostics)?;
-            return Ok(Exit::Mismatch);
-        }
-    };
-    terminal.diagnostics(&source, &compiled.warnings)?;
-    let mut wanted = args.emit.clone();
-    if wanted.is_empty() {
-        wanted = vec![Emit::Obj, Emit::Header, Emit::Manifest];
-    }
-    wanted.sort_unstable();
-    wanted.dedup();
-    let made = match products(&wanted, &compiled, &machine, &phases) {
-        Ok(made) => made,
-        Err(error) => {
-            refuse(&source, &error, terminal)?;
-            return Ok(Exit::Mismatch);
-        }
-    };
+    let Some(made) = made else { return Ok(Exit::Mismatch) };
     if args.output == Path::new("-") {
         return match made.as_slice() {
-            [(kind, bytes)] if *kind != Emit::Obj => {
+            [(kind, bytes)] if !matches!(kind, Emit::Obj | Emit::Cubin) => {
                 terminal.data(&String::from_utf8_lossy(bytes))?;
                 Ok(Exit::Ok)
             }
@@ -55,6 +40,51 @@ pub fn run(args: &CompileArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         write(&with_suffix(&args.output, suffix(kind)), &bytes)?;
     }
     Ok(Exit::Ok)
+}
+
+/// The kinds that are asked for, or `usual` ones, each once.
+fn wanted(args: &CompileArgs, usual: &[Emit]) -> Vec<Emit> {
+    let mut wanted = if args.emit.is_empty() { usual.to_vec() } else { args.emit.clone() };
+    wanted.sort_unstable();
+    wanted.dedup();
+    wanted
+}
+
+fn native(
+    source: &SourceFile,
+    args: &CompileArgs,
+    terminal: &Terminal,
+) -> Result<Option<Vec<Product>>, Failure> {
+    if args.arch.is_some() {
+        return Err(Failure::usage("--arch is of --target ptx"));
+    }
+    let wanted = wanted(args, &[Emit::Obj, Emit::Header, Emit::Manifest]);
+    if wanted.iter().any(|kind| matches!(kind, Emit::Ptx | Emit::Cubin | Emit::C)) {
+        return Err(Failure::usage("ptx, cubin and c are made with --target ptx"));
+    }
+    let options = options(&args.build, None, None, None)?;
+    let machine = match machine(&args.target) {
+        Ok(machine) => machine,
+        Err(error) => {
+            return Err(Failure { exit: Exit::NoDevice, message: format!("{error} ({})", error.code()) });
+        }
+    };
+    let mut phases = Phases::default();
+    let compiled = match compile(source, &options, &mut |phase, text| phases.add(phase, text)) {
+        Ok(compiled) => compiled,
+        Err(diagnostics) => {
+            terminal.diagnostics(source, &diagnostics)?;
+            return Ok(None);
+        }
+    };
+    terminal.diagnostics(source, &compiled.warnings)?;
+    match products(&wanted, &compiled, &machine, &phases) {
+        Ok(made) => Ok(Some(made)),
+        Err(error) => {
+            refuse(source, &error, terminal)?;
+            Ok(None)
+        }
+    }
 }
 
 fn machine(target: &str) -> Result<Machine, CompileError> {
@@ -91,13 +121,25 @@ impl Phases {
     }
 }
 
+impl Phases {
+    /// A phase that is the same for all targets.
+    fn text(&self, kind: Emit) -> Option<Vec<u8>> {
+        match kind {
+            Emit::Ast => Some(self.ast.clone().into_bytes()),
+            Emit::Ir => Some(format!("{}// after all passes\n{}", self.ir, self.last).into_bytes()),
+            Emit::Kernel => Some(self.kernel.clone().into_bytes()),
+            _ => None,
+        }
+    }
+}
+
 /// Everything is made before anything is written.
 fn products(
     wanted: &[Emit],
     compiled: &Compiled,
     machine: &Machine,
     phases: &Phases,
-) -> Result<Vec<(Emit, Vec<u8>)>, CompileError> {
+) -> Result<Vec<Product>, CompileError> {
     let text: Option<CodeText> = if wanted.iter().any(|kind| matches!(kind, Emit::Clif | Emit::Asm)) {
         Some(code_text(&compiled.program, machine)?)
     } else {
@@ -106,14 +148,12 @@ fn products(
     let mut made = Vec::new();
     for &kind in wanted {
         let bytes = match kind {
-            Emit::Ast => phases.ast.clone().into_bytes(),
-            Emit::Ir => format!("{}// after all passes\n{}", phases.ir, phases.last).into_bytes(),
-            Emit::Kernel => phases.kernel.clone().into_bytes(),
             Emit::Clif => text.as_ref().map_or(Vec::new(), |text| text.clif.clone().into_bytes()),
             Emit::Asm => text.as_ref().map_or(Vec::new(), |text| text.asm.clone().into_bytes()),
             Emit::Obj => compile_object(&compiled.program, machine)?,
             Emit::Header => c_header(&compiled.program).into_bytes(),
             Emit::Manifest => manifest(&compiled.program, machine).into_bytes(),
+            phase => phases.text(phase).expect("kinds of other targets were refused"),
         };
         made.push((kind, bytes));
     }
@@ -128,6 +168,9 @@ fn suffix(kind: Emit) -> &'static str {
         Emit::Clif => "clif",
         Emit::Asm => "s",
         Emit::Obj => "o",
+        Emit::Ptx => "ptx",
+        Emit::Cubin => "cubin",
+        Emit::C => "c",
         Emit::Header => "h",
         Emit::Manifest => "json",
     }

@@ -7,7 +7,7 @@ use crate::inputs::random_inputs;
 use crate::terminal::{Exit, Failure, Terminal};
 use dmac::interp::{Inputs, Limit, Rows};
 use dmac::source::SourceFile;
-use dmac::{Attention, Gpu, GpuAttention, Mismatch, Options, ParamValue, PtxTarget, Verdict};
+use dmac::{Attention, Compiled, Gpu, GpuAttention, Mismatch, Options, ParamValue, PtxTarget, Verdict};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -38,7 +38,7 @@ const GPU_SHAPES: &[&[(&str, i64)]] = &[
 /// Small enough for an interpreter: two query tiles, ragged tails.
 const INTERPRETED_SHAPES: &[&[(&str, i64)]] = &[
     &[("B", 2), ("H", 2), ("G", 1), ("M", 70), ("N", 70), ("D", 16)],
-    &[("B", 1), ("H", 3), ("G", 3), ("M", 5), ("N", 150), ("D", 40), ("E", 24)],
+    &[("B", 1), ("H", 3), ("G", 3), ("M", 5), ("N", 600), ("D", 40), ("E", 24)],
     &[("B", 1), ("H", 2), ("G", 1), ("M", 90), ("N", 33), ("D", 16)],
     &[("B", 1), ("H", 2), ("G", 1), ("M", 4), ("N", 0), ("D", 8)],
 ];
@@ -100,30 +100,20 @@ fn verify_one(
     let mut options = Options::native(head_dim, dtype.into());
     options.value_dim = sizes.0.get("E").copied();
     options.defines = args.defines.defines.iter().cloned().collect();
-    let on_cpu;
-    let on_gpu;
-    let (compiled, verify): (_, &dyn Fn(&Inputs, &Rows) -> Result<Verdict, Mismatch>) = match gpu {
-        None => match Attention::from_source(source, &options) {
-            Ok(attention) => {
-                on_cpu = attention;
-                (on_cpu.compiled(), &|inputs, rows| dmac::verify(&on_cpu, inputs, rows))
-            }
-            Err(diagnostics) => {
-                terminal.diagnostics(source, &diagnostics)?;
-                return Ok(None);
-            }
-        },
-        Some((gpu, target)) => match GpuAttention::from_source(source, &options, gpu, *target) {
-            Ok(attention) => {
-                on_gpu = attention;
-                (on_gpu.compiled(), &|inputs, rows| on_gpu.verify(inputs, rows))
-            }
-            Err(diagnostics) => {
-                terminal.diagnostics(source, &diagnostics)?;
-                return Ok(None);
-            }
-        },
+    let made = match gpu {
+        None => Attention::from_source(source, &options).map(|made| Subject::Cpu(Box::new(made))),
+        Some((gpu, target)) => {
+            GpuAttention::from_source(source, &options, gpu, *target).map(|made| Subject::Gpu(Box::new(made)))
+        }
     };
+    let subject = match made {
+        Ok(subject) => subject,
+        Err(diagnostics) => {
+            terminal.diagnostics(source, &diagnostics)?;
+            return Ok(None);
+        }
+    };
+    let compiled = subject.compiled();
     let mut inputs = random_inputs(compiled, sizes, binding_params(compiled, sizes), args.seed)?;
     if ragged && let (Some(&batch), Some(&keys)) = (sizes.0.get("B"), sizes.0.get("N")) {
         inputs.kv_len = Some((0..batch).map(|b| b * keys / (batch - 1).max(1)).collect());
@@ -131,12 +121,34 @@ fn verify_one(
     let queries = sizes.0.get("M").or_else(|| sizes.0.get("N")).copied().unwrap_or(1);
     let chosen = if queries > LONG.0 { args.rows.min(LONG.1) } else { args.rows };
     let rows = Rows::sample(queries as usize, 64, chosen, args.seed);
-    match verify(&inputs, &rows) {
+    match subject.verify(&inputs, &rows) {
         Ok(verdict) => Ok(Some(verdict)),
         Err(error) => {
             let shape: Vec<String> = sizes.0.iter().map(|(name, size)| format!("{name}={size}")).collect();
             terminal.error(&format!("{}: {dtype} {}: {error}", source.name(), shape.join(",")));
             Ok(None)
+        }
+    }
+}
+
+/// What is compared with the reference.
+enum Subject {
+    Cpu(Box<Attention>),
+    Gpu(Box<GpuAttention>),
+}
+
+impl Subject {
+    fn compiled(&self) -> &Compiled {
+        match self {
+            Self::Cpu(attention) => attention.compiled(),
+            Self::Gpu(attention) => attention.compiled(),
+        }
+    }
+
+    fn verify(&self, inputs: &Inputs, rows: &Rows) -> Result<Verdict, Mismatch> {
+        match self {
+            Self::Cpu(attention) => dmac::verify(attention, inputs, rows),
+            Self::Gpu(attention) => attention.verify(inputs, rows),
         }
     }
 }
@@ -151,7 +163,7 @@ fn default_shapes(device: VerifyDevice) -> Vec<&'static [(&'static str, i64)]> {
 
 /// Int parameters that are not pinned are scaled to the shape, so that windows and selections keep some pairs and drop
 /// others: to a third of the keys, or of the blocks where the program selects those.
-fn binding_params(compiled: &dmac::Compiled, sizes: &Sizes) -> Vec<ParamValue> {
+fn binding_params(compiled: &Compiled, sizes: &Sizes) -> Vec<ParamValue> {
     use dmac::ir::{AxisKind, Size};
     let keys = sizes.0.get("N").or_else(|| sizes.0.get("M")).copied().unwrap_or(1);
     let blocks = compiled.graph.axes.iter().filter_map(|axis| match &axis.kind {

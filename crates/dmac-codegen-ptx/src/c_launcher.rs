@@ -37,13 +37,20 @@ pub fn c_launcher_header(program: &PtxProgram) -> String {
         let param_name = symbol(&param.name);
         let _ = match param.default {
             ParamValue::Int(value) => writeln!(out, "  int64_t param_{param_name}; /* {value} by default */"),
-            ParamValue::Float(value) => writeln!(out, "  float param_{param_name}; /* {value:?} by default */"),
+            ParamValue::Float(value) => {
+                writeln!(out, "  float param_{param_name}; /* {value:?} by default */")
+            }
         };
     }
     for tensor in program.tensors.iter().filter(|tensor| tensor.role != Role::Workspace) {
         let field = symbol(&tensor.name);
         let optional = if tensor.role == Role::KeyLengths { "; 0: all keys" } else { "" };
-        let _ = writeln!(out, "  CUdeviceptr tensor_{field}; /* {} {}{optional} */", tensor.element, extents(program, tensor));
+        let _ = writeln!(
+            out,
+            "  CUdeviceptr tensor_{field}; /* {} {}{optional} */",
+            tensor.element,
+            extents(program, tensor)
+        );
         if tensor.dims.len() > 1 {
             let _ = writeln!(out, "  int64_t stride_{field}[{}];", tensor.dims.len() - 1);
         }
@@ -169,7 +176,12 @@ fn workspaces(out: &mut String, program: &PtxProgram, name: &str) {
             let _ = writeln!(out, "  offsets[{at}] = 0;");
             continue;
         }
-        let _ = writeln!(out, "  offsets[{at}] = end; /* {} */\n  bytes = {};", tensor.name, tensor.element.bytes());
+        let _ = writeln!(
+            out,
+            "  offsets[{at}] = end; /* {} */\n  bytes = {};",
+            tensor.name,
+            tensor.element.bytes()
+        );
         for dim in &tensor.dims {
             let _ = writeln!(out, "  bytes = dmac_times(bytes, dmac_max(0, {}));", c_expr(program, dim));
         }
@@ -264,7 +276,9 @@ fn argument(out: &mut String, program: &PtxProgram, number: usize, param: &Param
             let dim = c_expr(program, &program.tensor(*tensor).dims[*axis]);
             word(format!("({dim} <= 1 ? 0 : {})", stride(program, *tensor, *axis)));
         }
-        ParamSpec::Size(SizeId(at)) => word(format!("args->size_{}", symbol(&program.sizes[*at as usize].name))),
+        ParamSpec::Size(SizeId(at)) => {
+            word(format!("args->size_{}", symbol(&program.sizes[*at as usize].name)));
+        }
         ParamSpec::Param(ParamId(at)) => {
             let param = &program.params[*at as usize];
             let field = format!("args->param_{}", symbol(&param.name));
@@ -289,8 +303,7 @@ fn tensor_map(out: &mut String, program: &PtxProgram, number: usize, map: &Tenso
         Element::I32 => "CU_TENSOR_MAP_DATA_TYPE_INT32",
         Element::Bool => "CU_TENSOR_MAP_DATA_TYPE_UINT8",
     };
-    let swizzle =
-        if map.swizzle_128b { "CU_TENSOR_MAP_SWIZZLE_128B" } else { "CU_TENSOR_MAP_SWIZZLE_NONE" };
+    let swizzle = if map.swizzle_128b { "CU_TENSOR_MAP_SWIZZLE_128B" } else { "CU_TENSOR_MAP_SWIZZLE_NONE" };
     let boxes: Vec<String> = map.box_dims.iter().map(ToString::to_string).collect();
     let ones = vec!["1"; rank].join(", ");
     let _ = write!(
@@ -304,7 +317,12 @@ fn tensor_map(out: &mut String, program: &PtxProgram, number: usize, map: &Tenso
         boxes.join(", "),
     );
     for (axis, dim) in tensor.dims.iter().enumerate() {
-        let _ = writeln!(out, "    dims[{}] = (cuuint64_t)dmac_max(1, {});", rank - 1 - axis, c_expr(program, dim));
+        let _ = writeln!(
+            out,
+            "    dims[{}] = (cuuint64_t)dmac_max(1, {});",
+            rank - 1 - axis,
+            c_expr(program, dim)
+        );
     }
     for axis in 0..rank.saturating_sub(1) {
         let at = rank - 2 - axis;

@@ -8,6 +8,7 @@
 //! an A100 and on everything after it.
 
 mod barriers;
+mod c_launcher;
 mod compile;
 mod emit;
 mod launch;
@@ -16,8 +17,9 @@ mod plan;
 mod program;
 mod warpgroup;
 
+pub use c_launcher::{c_launcher, c_launcher_header};
 pub use compile::compile;
-pub use dmac_ptx::Target;
+pub use dmac_ptx::{Target, ptxas};
 pub use launch::{
     Call, Launch, LaunchArgument, LaunchError, MappedTensor, Placed, WORKSPACE_ALIGNMENT, Workspaces,
     contiguous,

@@ -7,7 +7,7 @@
 mod cuda;
 mod interpreter;
 
-use crate::compile::{Compiled, Options, compile};
+use crate::compile::{Compiled, Options, Phase, compile};
 use crate::verify::{HeldInputs, Mismatch, Verdict, judge};
 use cuda::OnCuda;
 use dmac_codegen_ptx::{Call, Launch, Placed, PtxProgram, contiguous};
@@ -18,6 +18,7 @@ use dmac_schedule::kernel::{Role, Selection, TensorId};
 use dmac_schedule::target::{SM_80, SM_90A};
 use dmac_source::{Code, Diagnostic, SourceFile};
 use interpreter::OnInterpreter;
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,10 +112,11 @@ pub fn compile_ptx(
     source: &SourceFile,
     options: &Options,
     target: PtxTarget,
+    on_phase: &mut dyn FnMut(Phase, &dyn Display),
 ) -> Result<(Compiled, PtxProgram), Vec<Diagnostic>> {
     let options = Options { target: schedule_target(target), ..options.clone() };
-    let compiled = compile(source, &options, &mut |_, _| {})?;
-    let ptx = dmac_codegen_ptx::compile(&compiled.program, target).map_err(|error| vec![error])?;
+    let compiled = compile(source, &options, on_phase)?;
+    let ptx = dmac_codegen_ptx::compile(&compiled.program, target).map_err(|error| vec![*error])?;
     Ok((compiled, ptx))
 }
 
@@ -129,7 +131,7 @@ impl GpuAttention {
         gpu: &Gpu,
         target: PtxTarget,
     ) -> Result<Self, Vec<Diagnostic>> {
-        let (compiled, ptx) = compile_ptx(source, options, target)?;
+        let (compiled, ptx) = compile_ptx(source, options, target, &mut |_, _| {})?;
         let loaded = match gpu {
             Gpu::Cuda(device) => {
                 let kernels =

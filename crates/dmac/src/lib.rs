@@ -50,6 +50,7 @@ pub use gpu::{CudaDevice, CudaError, Gpu, GpuAttention, GpuCall, PtxTarget, comp
 pub use verify::{Check, HeldInputs, Mismatch, Verdict, judge, verify};
 
 pub use dmac_codegen_cranelift as codegen;
+pub use dmac_codegen_ptx as codegen_ptx;
 pub use dmac_interp as interp;
 pub use dmac_ir as ir;
 pub use dmac_passes as passes;

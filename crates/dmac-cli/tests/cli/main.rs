@@ -1,6 +1,7 @@
 //! The command as its users see it.
 
 mod command;
+mod devices;
 mod place;
 mod ptx;
 mod readme;

@@ -43,9 +43,19 @@ impl Place {
     }
 
     pub fn run_with(&self, line: &str, stdin: &str) -> Run {
+        self.start(line, stdin, &[])
+    }
+
+    /// Runs a command line with these environment variables.
+    pub fn run_in(&self, line: &str, environment: &[(&str, &str)]) -> Run {
+        self.start(line, "", environment)
+    }
+
+    fn start(&self, line: &str, stdin: &str, environment: &[(&str, &str)]) -> Run {
         let output = Command::new(env!("CARGO_BIN_EXE_dmac"))
             .current_dir(self.0.path())
             .env("NO_COLOR", "1")
+            .envs(environment.iter().copied())
             .args(line.split_whitespace())
             .write_stdin(stdin)
             .output()
