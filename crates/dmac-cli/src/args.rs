@@ -254,9 +254,9 @@ pub struct VerifyArgs {
     pub files: Vec<PathBuf>,
     #[command(flatten)]
     pub defines: Defines,
-    /// Sizes to verify at [default: a spread of small and odd ones].
+    /// Sizes to verify at (may be repeated) [default: a spread of small and odd ones].
     #[arg(long, value_name = "SIZES", value_parser = sizes)]
-    pub random: Option<Sizes>,
+    pub random: Vec<Sizes>,
     /// Seed of the inputs.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

@@ -21,8 +21,8 @@ const SHAPES: &[&[(&str, i64)]] = &[
     &[("B", 3), ("H", 16), ("G", 1), ("M", 40), ("N", 130), ("D", 16)],
 ];
 
-/// Of [`SHAPES`], the one whose batch elements have fewer keys than there is room for: the first one none at all.
-const RAGGED: usize = 5;
+/// Default shapes with so many batch elements have lengths of their own: the first has no key at all.
+const RAGGED: i64 = 3;
 
 /// What a GPU is verified at beyond these: features that fill no tile, values of other features than queries, and lengths
 /// that need many tiles for each thread block.
@@ -41,18 +41,20 @@ const INTERPRETED_SHAPES: &[&[(&str, i64)]] = &[
     &[("B", 1), ("H", 3), ("G", 3), ("M", 5), ("N", 600), ("D", 40), ("E", 24)],
     &[("B", 1), ("H", 2), ("G", 1), ("M", 90), ("N", 33), ("D", 16)],
     &[("B", 1), ("H", 2), ("G", 1), ("M", 4), ("N", 0), ("D", 8)],
+    &[("B", 3), ("H", 2), ("G", 1), ("M", 3), ("N", 41), ("D", 16)],
 ];
 
 /// Query rows beyond which fewer of them are compared, and how many: a row of so long a sequence takes the reference long.
 const LONG: (i64, usize) = (8192, 8);
 
 pub fn run(args: &VerifyArgs, terminal: &Terminal) -> Result<Exit, Failure> {
-    let shapes: Vec<Sizes> = match &args.random {
-        Some(sizes) => vec![sizes.clone()],
-        None => default_shapes(args.device)
-            .iter()
-            .map(|sizes| Sizes(sizes.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect()))
-            .collect(),
+    let shapes: Vec<Sizes> = if args.random.is_empty() {
+        let named = |sizes: &&[(&str, i64)]| {
+            Sizes(sizes.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect())
+        };
+        default_shapes(args.device).iter().map(named).collect()
+    } else {
+        args.random.clone()
     };
     let gpu = match args.device {
         VerifyDevice::Cpu => None,
@@ -69,8 +71,8 @@ pub fn run(args: &VerifyArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         };
         let mut summary = Summary::default();
         for &dtype in &args.dtype {
-            for (at, sizes) in shapes.iter().enumerate() {
-                let ragged = args.random.is_none() && gpu.is_none() && at == RAGGED;
+            for sizes in &shapes {
+                let ragged = args.random.is_empty() && sizes.0.get("B") == Some(&RAGGED);
                 match verify_one(&source, args, gpu.as_ref(), (sizes, ragged), dtype, terminal)? {
                     Some(verdict) => summary.add(path, &verdict, sizes, dtype),
                     None => summary.failed = true,

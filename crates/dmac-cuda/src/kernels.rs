@@ -11,6 +11,7 @@ use crate::tensor_map::{TensorElement, TensorMap, TensorSwizzle};
 use crate::{Argument, Device, Error, Shape};
 use dmac_codegen_ptx::{Launch, LaunchArgument, MappedTensor, PtxProgram, Target};
 use dmac_schedule::kernel::Element;
+use std::sync::{Mutex, PoisonError};
 
 /// Dynamic shared memory that every function may take without leave, bytes.
 const COMMON_SHARED: u32 = 48 << 10;
@@ -19,6 +20,8 @@ const COMMON_SHARED: u32 = 48 << 10;
 #[derive(Debug)]
 pub struct Kernels {
     functions: Vec<Function>,
+    /// Of each function, the dynamic shared memory that it has leave to take, bytes.
+    shared: Vec<Mutex<u32>>,
     names: Vec<String>,
     log: String,
 }
@@ -50,10 +53,14 @@ impl Kernels {
     }
 
     fn of(module: &Module, program: &PtxProgram) -> Result<Kernels, Error> {
-        let functions =
-            program.entries.iter().map(|entry| module.function(&entry.name, 0)).collect::<Result<_, _>>()?;
+        let functions = program
+            .entries
+            .iter()
+            .map(|entry| module.function(&entry.name, COMMON_SHARED))
+            .collect::<Result<Vec<_>, _>>()?;
+        let shared = functions.iter().map(|_| Mutex::new(COMMON_SHARED)).collect();
         let names = program.entries.iter().map(|entry| entry.name.clone()).collect();
-        Ok(Kernels { functions, names, log: module.log().to_owned() })
+        Ok(Kernels { functions, shared, names, log: module.log().to_owned() })
     }
 
     /// The assembler's notes: registers, spills, warnings.
@@ -79,8 +86,11 @@ impl Kernels {
     pub fn prepare(&self, launches: &[Launch]) -> Result<Prepared<'_>, Error> {
         let prepared = launches.iter().map(|launch| {
             let function = &self.functions[launch.entry];
-            if launch.shared_bytes > COMMON_SHARED {
+            // Never lowered: launches that were prepared before still need theirs.
+            let mut allowed = self.shared[launch.entry].lock().unwrap_or_else(PoisonError::into_inner);
+            if launch.shared_bytes > *allowed {
                 function.allow_shared(launch.shared_bytes)?;
+                *allowed = launch.shared_bytes;
             }
             let shape = Shape {
                 grid: launch.grid,
