@@ -124,6 +124,9 @@ pub(crate) fn expressions(stmt: &Stmt) -> Vec<&Expr> {
         Stmt::HeapPush { row, score, index, .. } => vec![row, score, index],
         Stmt::HeapOffer { row, first, cols, .. } => vec![row, first, cols],
         Stmt::HeapStore { row, index, .. } => index.iter().chain([row]).collect(),
+        Stmt::Filter { lo, hi, source, keep, index, limit, .. } => {
+            index.iter().chain([lo, hi, source, keep, limit]).collect()
+        }
         Stmt::Wait { .. }
         | Stmt::Arrive { .. }
         | Stmt::Sync { .. }
@@ -169,7 +172,7 @@ impl<'a> Uses<'a> {
                 self.written.insert(*tensor);
                 self.elementwise.insert(*src);
             }
-            Stmt::StoreElem { tensor, .. } | Stmt::HeapStore { tensor, .. } => {
+            Stmt::StoreElem { tensor, .. } | Stmt::HeapStore { tensor, .. } | Stmt::Filter { tensor, .. } => {
                 self.written.insert(*tensor);
             }
             Stmt::Fill { tile, .. } | Stmt::Map { dst: tile, .. } => {
@@ -319,6 +322,11 @@ impl Uses<'_> {
                 Stmt::Set { var, .. } => sets[var.0 as usize] += 1,
                 Stmt::HeapPush { evicted: var, .. } | Stmt::HeapStore { count: var, .. } => {
                     sets[var.0 as usize] += 2;
+                }
+                Stmt::Filter { var, item, count, .. } => {
+                    for var in [var, item, count] {
+                        sets[var.0 as usize] += 2;
+                    }
                 }
                 Stmt::Role { group, .. } => sets[group.0 as usize] += 2,
                 Stmt::Mma { b, m, .. } if b.tile == id => {

@@ -86,19 +86,26 @@ pub fn execute(
             .collect();
         let extents = extents.map_err(|message| fault(&kernel.name, message))?;
         let count: i64 = extents.iter().map(|extent| (*extent).max(0)).product();
-        let mut order: Vec<i64> = (0..count).collect();
-        for at in (1..order.len()).rev() {
-            order.swap(at, random.below(at + 1));
-        }
-        for index in order {
-            let mut rest = index;
-            let mut grid = vec![0; extents.len()];
-            for at in (0..extents.len()).rev() {
-                grid[at] = rest % extents[at];
-                rest /= extents[at];
+        let rounds = match &kernel.rounds {
+            None => 1,
+            Some(rounds) => scalar::constant(&global, &rounds.count)
+                .map_err(|message| fault(&kernel.name, message))? as i64,
+        };
+        for round in 0..rounds {
+            let mut order: Vec<i64> = (0..count).collect();
+            for at in (1..order.len()).rev() {
+                order.swap(at, random.below(at + 1));
             }
-            point::run(&mut global, program, kernel, &grid, &mut random)
-                .map_err(|message| fault(&kernel.name, message))?;
+            for index in order {
+                let mut rest = index;
+                let mut grid = vec![0; extents.len()];
+                for at in (0..extents.len()).rev() {
+                    grid[at] = rest % extents[at];
+                    rest /= extents[at];
+                }
+                point::run(&mut global, program, kernel, (round, &grid), &mut random)
+                    .map_err(|message| fault(&kernel.name, message))?;
+            }
         }
     }
     Ok(global.into_tensors(program))

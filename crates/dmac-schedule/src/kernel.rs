@@ -187,6 +187,8 @@ pub enum Role {
 pub struct Kernel {
     /// Its name, unique in the program: what it computes.
     pub name: String,
+    /// Where the grid runs several times.
+    pub rounds: Option<Rounds>,
     /// The grid's axes, outermost first; points may run in any order and at the same time. Extents are expressions over
     /// sizes, parameters and constants.
     pub grid: Vec<GridAxis>,
@@ -200,6 +202,15 @@ pub struct Kernel {
     pub barriers: Vec<Barrier>,
     /// What each point does.
     pub body: Vec<Stmt>,
+}
+
+/// A grid that runs several times in turn, each time after all points of the time before have finished.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Rounds {
+    /// The variable that holds the round's number, from 0.
+    pub var: VarId,
+    /// How many rounds: an expression over sizes, parameters and constants.
+    pub count: Expr,
 }
 
 /// An axis of a grid.
@@ -286,6 +297,7 @@ impl Kernel {
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
+            rounds: None,
             grid: Vec::new(),
             vars: Vec::new(),
             tiles: Vec::new(),
@@ -316,6 +328,16 @@ impl Kernel {
     /// A tile.
     pub fn tile(&self, id: TileId) -> &Tile {
         &self.tiles[id.0 as usize]
+    }
+
+    /// Whether its points are scalar programs: no tiles, no lists, nothing that several threads would share. A target of
+    /// many threads runs one point on each.
+    pub fn is_scalar(&self) -> bool {
+        let mut shares = !self.tiles.is_empty() || !self.heaps.is_empty() || !self.barriers.is_empty();
+        for stmt in &self.body {
+            stmt.walk(&mut |stmt| shares |= matches!(stmt, Stmt::Filter { .. } | Stmt::Role { .. }));
+        }
+        !shares
     }
 
     /// Bytes of its shared tiles.

@@ -13,9 +13,11 @@ mod define;
 mod element;
 mod lifetimes;
 mod lists;
+mod ranked;
 mod scalar;
 mod select;
 mod space;
+mod spans;
 
 use crate::kernel::{Element, Expr, Kernel, Program, Role, SizeDecl, SizeId, Storage, TensorDecl, TensorId};
 use crate::schedule::Schedule;
@@ -203,6 +205,7 @@ impl<'g> Lowering<'g> {
                 self.tensors.insert(id, TensorId(input.0));
             }
             Op::Define { .. } => self.lower_define(id),
+            Op::Lifetime { .. } if self.schedule.parallel_selection => self.lower_ranked_lifetime(id),
             Op::Lifetime { .. } => self.lower_lifetime(id),
             Op::Select(_) => self.lower_select(id),
             Op::Attend(_) => self.lower_attend(id),

@@ -17,6 +17,9 @@ pub struct Schedule {
     pub head_tile: usize,
     /// Whether factors that scale a whole tile of products multiply the products: see [`Target::scale_products`].
     pub scale_products: bool,
+    /// Whether lifetimes and lists of keys are found by many threads at once (a sort, a search for each key), or by one
+    /// for each row of the selection (a heap), which is less work in all.
+    pub parallel_selection: bool,
 }
 
 impl Schedule {
@@ -27,13 +30,28 @@ impl Schedule {
     /// threads: `(kv_tile + E) / 2` f32 a thread of 255, so fewer keys where features are many.
     pub fn choose(target: &Target, head_dim: i64, value_dim: i64) -> Self {
         let scale_products = target.scale_products;
+        let parallel_selection = target.family == Family::Gpu;
         match target.family {
-            Family::Cpu => {
-                Self { q_tile: 64, kv_tile: 256, k_tile: 64, select_tile: 16, head_tile: 16, scale_products }
-            }
+            Family::Cpu => Self {
+                q_tile: 64,
+                kv_tile: 256,
+                k_tile: 64,
+                select_tile: 16,
+                head_tile: 16,
+                scale_products,
+                parallel_selection,
+            },
             Family::Gpu => {
                 let kv_tile = if head_dim.max(value_dim) > 128 { 32 } else { 64 };
-                Self { q_tile: 64, kv_tile, k_tile: 64, select_tile: 16, head_tile: 16, scale_products }
+                Self {
+                    q_tile: 64,
+                    kv_tile,
+                    k_tile: 64,
+                    select_tile: 16,
+                    head_tile: 16,
+                    scale_products,
+                    parallel_selection,
+                }
             }
         }
     }

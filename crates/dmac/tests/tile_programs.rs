@@ -117,6 +117,38 @@ fn run(name: &str, case: usize, native: &Attention, inputs: &Inputs) {
     assert!(verdict.passes(), "{name}, case {case}, lengths {:?}: {verdict:?}", inputs.kv_len);
 }
 
+/// Lifetimes and lists by many threads mean what those of one thread mean: with documents, whose ids rise or come back,
+/// with keys that are kept, and with keys that enter late.
+#[test]
+fn parallel_selections_mean_the_same() {
+    let sizes = [("B", 2), ("H", 4), ("G", 2), ("M", 43), ("N", 43)];
+    let sizes: BTreeMap<String, i64> = sizes.map(|(name, size)| (name.into(), size)).into();
+    for name in ["dma", "dma_document", "dma_per_head", "dma_window"] {
+        let path = format!("{}/../../dsl/std/{name}.dmac", env!("CARGO_MANIFEST_DIR"));
+        let source =
+            SourceFile::new(name, std::fs::read_to_string(path).expect("the library has the program"));
+        let mut options = Options::native(8, Storage::F32);
+        let schedule = Schedule::choose(&dmac::schedule::target::SM_80, 8, 8);
+        options.schedule = Some(Schedule { q_tile: 5, kv_tile: 8, ..schedule });
+        options.defines = [("w", 6), ("window", 9), ("sink", 2)]
+            .map(|(name, value)| (name.into(), dmac::ParamNumber::Int(value)))
+            .into_iter()
+            .filter(|(param, _): &(String, _)| *param == "w" || name == "dma_window")
+            .collect();
+        let compiled =
+            compile(&source, &options, &mut |_, _| {}).unwrap_or_else(|errors| panic!("{errors:?}"));
+        for seed in 0..3 {
+            let graph = &compiled.meaning;
+            let params = graph.params.iter().map(|param| param.default).collect();
+            let mut inputs = random_inputs_with(graph, &sizes, params, dmac_interp::Storage::F32, seed)
+                .expect("sizes fit");
+            agree(name, seed as usize, &compiled, &inputs);
+            inputs.kv_len = Some(vec![40, 43]);
+            agree(name, seed as usize, &compiled, &inputs);
+        }
+    }
+}
+
 /// The schedule never changes the meaning: tiles of odd sizes give the same results.
 #[test]
 fn any_schedule_means_the_same() {
@@ -131,8 +163,15 @@ fn any_schedule_means_the_same() {
                 SourceFile::new(name, std::fs::read_to_string(path).expect("the library has the program"));
             let mut options = Options::native(16, Storage::F32);
             let scale_products = q_tile % 2 == 1;
-            options.schedule =
-                Some(Schedule { q_tile, kv_tile, k_tile, select_tile, head_tile, scale_products });
+            options.schedule = Some(Schedule {
+                q_tile,
+                kv_tile,
+                k_tile,
+                select_tile,
+                head_tile,
+                scale_products,
+                parallel_selection: false,
+            });
             let pins: &[(&str, i64)] = match name {
                 "nsa" => &[("l", 4), ("stride", 2), ("block", 8), ("n", 3), ("window", 9)],
                 "low_rank" => &[("r", 6)],

@@ -140,6 +140,15 @@ impl Emitter<'_, '_, '_> {
                     self.b.ins().select(c, x, y)
                 }
             }
+            Expr::CeilLog2(x) => {
+                // 64 - the leading zeros of x - 1, where that is positive.
+                let x = self.scalar(x);
+                let (zero, below) = (self.int(0), self.add_const(x, -1));
+                let below = self.b.ins().smax(below, zero);
+                let zeros = self.b.ins().clz(below);
+                let all = self.int(64);
+                self.b.ins().isub(all, zeros)
+            }
             Expr::Cast(to, x) => {
                 let from = self.ty(x);
                 let x = self.scalar(x);

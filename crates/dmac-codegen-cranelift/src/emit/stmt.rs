@@ -8,8 +8,9 @@ use super::reduce::Softmax;
 use super::{ACCESS, Emitter, WORD, scalar_type};
 use crate::layout::{Layout, Table};
 use crate::plan::KernelPlan;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use dmac_schedule::kernel::{Kernel, Stmt, VarId};
+use dmac_schedule::kernel::{Expr, Kernel, Stmt, TensorId, VarId};
 
 impl<'p> Emitter<'p, '_, '_> {
     /// The body of a kernel's function: one point, by its number in the order of the grid.
@@ -21,6 +22,7 @@ impl<'p> Emitter<'p, '_, '_> {
         point: Value,
         worker: Value,
     ) {
+        assert!(kernel.rounds.is_none(), "codegen: rounds of `{}` on a processor", kernel.name);
         self.kernel = Some((kernel, plan));
         self.number = number;
         let scratch = self.slot(Table::Frame, Layout::SCRATCH);
@@ -69,6 +71,16 @@ impl<'p> Emitter<'p, '_, '_> {
         for stmt in body {
             self.stmt(stmt);
         }
+    }
+
+    /// One more item of a list, stored if there is a slot for it.
+    fn append(&mut self, (tensor, index): (TensorId, &'p [Expr]), item: VarId, limit: Value, count: VarId) {
+        let taken = self.get(count);
+        let fits = self.b.ins().icmp(IntCC::SignedLessThan, taken, limit);
+        let slot: Vec<Expr> = index.iter().cloned().chain([Expr::Var(count)]).collect();
+        self.branch(fits, |e| e.store_elem(tensor, &slot, &Expr::Var(item)), |_| {});
+        let next = self.add_const(taken, 1);
+        self.set(count, next);
     }
 
     fn repeat(&mut self, var: VarId, lo: Value, hi: Value, step: Value, body: &'p [Stmt]) {
@@ -126,6 +138,17 @@ impl<'p> Emitter<'p, '_, '_> {
             }
             Stmt::HeapStore { heap, row, tensor, index, count } => {
                 self.heap_store(*heap, row, *tensor, index, *count);
+            }
+            Stmt::Filter { var, lo, hi, item, source, keep, tensor, index, limit, count } => {
+                let [lo, hi, limit] = self.fresh(|e| [lo, hi, limit].map(|x| e.scalar(x)));
+                let one = self.int(1);
+                self.count(lo, hi, one, |e, i| {
+                    e.set(*var, i);
+                    let found = e.fresh(|e| e.scalar(source));
+                    e.set(*item, found);
+                    let keep = e.fresh(|e| e.scalar(keep));
+                    e.branch(keep, |e| e.append((*tensor, index), *item, limit, *count), |_| {});
+                });
             }
             Stmt::Role { groups, group, body, .. } => {
                 let (zero, one, groups) = (self.int(0), self.int(1), self.int(*groups as i64));

@@ -1,5 +1,7 @@
 //! One grid point: its roles interleaved, its asynchronous copies landing late.
 
+mod filter;
+
 use super::Random;
 use super::memory::{Best, Global, Tiles};
 use super::product::Product;
@@ -62,15 +64,18 @@ enum Step {
     Done,
 }
 
-/// Runs a grid point.
+/// Runs a grid point in one of the kernel's rounds.
 pub(super) fn run(
     global: &mut Global,
     program: &Program,
     kernel: &Kernel,
-    grid: &[i64],
+    (round, grid): (i64, &[i64]),
     random: &mut Random,
 ) -> Result<(), String> {
     let mut vars = vec![None; kernel.vars.len()];
+    if let Some(rounds) = &kernel.rounds {
+        vars[rounds.var.0 as usize] = Some(round as f64);
+    }
     for (axis, index) in kernel.grid.iter().zip(grid) {
         vars[axis.var.0 as usize] = Some(*index as f64);
     }
@@ -528,6 +533,7 @@ impl<'a> Machine<'a> {
                 }
                 vars[count.0 as usize] = Some(kept.len() as f64);
             }
+            Stmt::Filter { .. } => self.filter(global, stmt, vars, group)?,
             other => return Err(format!("{other:?} in a place where it cannot be")),
         }
         Ok(())

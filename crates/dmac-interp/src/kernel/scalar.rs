@@ -35,9 +35,21 @@ pub(super) fn constant(global: &Global, expr: &Expr) -> Result<f64, String> {
                 constant(global, x)
             }
         }
+        Expr::CeilLog2(x) => Ok(ceil_log2(constant(global, x)?)),
         Expr::Cast(to, x) => Ok(cast(*to, constant(global, x)?)),
         other => Err(format!("{other:?} is not known before launch")),
     }
+}
+
+/// The least `l >= 0` with `2^l >= x`, by counting.
+fn ceil_log2(x: f64) -> f64 {
+    let mut power = 1.0;
+    let mut count = 0.0;
+    while power < x {
+        power *= 2.0;
+        count += 1.0;
+    }
+    count
 }
 
 fn is_int(expr: &Expr) -> bool {
@@ -118,6 +130,7 @@ impl Place<'_> {
                     self.value(x)
                 }
             }
+            Expr::CeilLog2(x) => Ok(ceil_log2(self.value(x)?)),
             Expr::Cast(to, x) => Ok(cast(*to, self.value(x)?)),
             Expr::Reduce { op, var, lo, hi, body } => {
                 let (lo, hi) = (self.int(lo)?, self.int(hi)?);

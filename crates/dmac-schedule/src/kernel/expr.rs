@@ -60,6 +60,8 @@ pub enum Expr {
     Compare(Compare, Box<Expr>, Box<Expr>),
     /// `if c then x else y`.
     If(Box<Expr>, Box<Expr>, Box<Expr>),
+    /// The least `l >= 0` with `2^l >= x`: how often `x` things are halved until one is left.
+    CeilLog2(Box<Expr>),
     /// A conversion: int to float; float to int (towards -inf); bool to int or float (0 or 1).
     Cast(ScalarType, Box<Expr>),
     /// A reduction over `lo <= var < hi` in order: the general form, for what is no matrix product. Empty: as
@@ -189,6 +191,15 @@ impl Expr {
         }
     }
 
+    /// The least `l >= 0` with `2^l >= self`, for an int.
+    #[must_use]
+    pub fn ceil_log2(self) -> Self {
+        match self {
+            Self::Int(value) => Self::Int(ceil_log2(value)),
+            value => Self::CeilLog2(Box::new(value)),
+        }
+    }
+
     /// A conversion.
     #[must_use]
     pub fn cast(to: ScalarType, x: Self) -> Self {
@@ -210,6 +221,7 @@ impl Expr {
             Self::Param(id) => param(*id)?,
             Self::Unary(Unary::Not, x) => i64::from(go(x)? == 0),
             Self::Unary(Unary::Neg, x) => go(x)?.checked_neg()?,
+            Self::CeilLog2(x) => ceil_log2(go(x)?),
             Self::If(c, x, y) => {
                 if go(c)? == 0 {
                     go(y)?
@@ -261,7 +273,7 @@ impl Expr {
             | Self::Col => Vec::new(),
             Self::Load { index, .. } => index.iter().collect(),
             Self::At { row: x, col: y, .. } | Self::Binary(_, x, y) | Self::Compare(_, x, y) => vec![x, y],
-            Self::Unary(_, x) | Self::Cast(_, x) => vec![x],
+            Self::Unary(_, x) | Self::Cast(_, x) | Self::CeilLog2(x) => vec![x],
             Self::If(c, x, y) => vec![c, x, y],
             Self::Reduce { lo, hi, body, .. } => vec![lo, hi, body],
         }
@@ -299,11 +311,17 @@ impl Expr {
             Self::Compare(op, x, y) => Self::compare(*op, go(x), go(y)),
             Self::If(c, x, y) => go(c).then(go(x), go(y)),
             Self::Cast(to, x) => Self::Cast(*to, boxed(x)),
+            Self::CeilLog2(x) => go(x).ceil_log2(),
             Self::Reduce { op, var, lo, hi, body } => {
                 Self::Reduce { op: *op, var: *var, lo: boxed(lo), hi: boxed(hi), body: boxed(body) }
             }
         }
     }
+}
+
+/// The least `l >= 0` with `2^l >= x`.
+fn ceil_log2(x: i64) -> i64 {
+    if x <= 1 { 0 } else { i64::from(i64::BITS - (x - 1).leading_zeros()) }
 }
 
 /// `floor(x / y)`.

@@ -87,7 +87,10 @@ impl Text<'_> {
                 format!("{} < {}{order}", kernel.var(axis.var).name, self.expr(&axis.extent))
             })
             .collect();
-        let _ = writeln!(out, "  kernel {} over ({})", kernel.name, grid.join(", "));
+        let rounds = kernel.rounds.as_ref().map_or(String::new(), |rounds| {
+            format!(" for each {} < {}", self.var(rounds.var), self.expr(&rounds.count))
+        });
+        let _ = writeln!(out, "  kernel {} over ({}){rounds}", kernel.name, grid.join(", "));
         for tile in &kernel.tiles {
             let space = match tile.space {
                 Space::Shared => "shared",
@@ -245,6 +248,20 @@ impl Text<'_> {
                 self.heap(heap.0),
                 e(row)
             ),
+            Stmt::Filter { var, lo, hi, item, source, keep, tensor, index, limit, count } => {
+                let _ = writeln!(
+                    out,
+                    "filter {} = {} for {} in {} .. {}",
+                    self.var(*item),
+                    e(source),
+                    self.var(*var),
+                    e(lo),
+                    e(hi)
+                );
+                let (to, index, count) = (self.tensor(*tensor), self.list(index), self.var(*count));
+                let pad = indent + 2;
+                writeln!(out, "{:pad$}where {} -> {to}[{index}, {count} ..] below {}", "", e(keep), e(limit))
+            }
             Stmt::Role { name, groups, registers, group, body } => {
                 let registers = registers.map_or(String::new(), |count| format!(" registers {count}"));
                 let _ = writeln!(out, "role {name} x {groups}{registers} as {}", self.var(*group));
@@ -348,6 +365,7 @@ impl Text<'_> {
                 };
                 format!("{to}({})", e(x))
             }
+            Expr::CeilLog2(x) => format!("ceil_log2({})", e(x)),
             Expr::Reduce { op, var, lo, hi, body } => format!(
                 "{}({} in {} .. {}: {})",
                 format!("{op:?}").to_lowercase(),

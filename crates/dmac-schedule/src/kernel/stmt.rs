@@ -266,6 +266,32 @@ pub enum Stmt {
         count: VarId,
     },
 
+    /// Appends to a list in order: for each `var` in `lo .. hi`, `item = source`, and where `keep` holds
+    /// `tensor[index.., count] = item` and `count` grows by one. Items beyond `limit` are counted and not stored. A loop says
+    /// the same; this one may test many items at once, so `source` and `keep` must not depend on `count` or `tensor`.
+    Filter {
+        /// Int variable of the items' places.
+        var: VarId,
+        /// First place.
+        lo: Expr,
+        /// One past the last.
+        hi: Expr,
+        /// Int variable of the item.
+        item: VarId,
+        /// The item at a place.
+        source: Expr,
+        /// Which items are taken.
+        keep: Expr,
+        /// Destination (i32); its last axis is the slot.
+        tensor: TensorId,
+        /// Its leading indices.
+        index: Vec<Expr>,
+        /// How many slots there are.
+        limit: Expr,
+        /// Int variable of how many items were taken: set before, increased.
+        count: VarId,
+    },
+
     /// Statements of one kind of thread group. Roles of a kernel run at the same time; without any, one group runs all.
     Role {
         /// `producer`, `consumer`.

@@ -17,6 +17,9 @@ pub fn verify(program: &Program) -> Result<(), String> {
         for axis in &kernel.grid {
             check.want(&axis.extent, ScalarType::Int)?;
         }
+        if let Some(rounds) = &kernel.rounds {
+            check.want(&rounds.count, ScalarType::Int)?;
+        }
         for tile in &kernel.tiles {
             if tile.rows == 0 || tile.cols == 0 || tile.stages == 0 {
                 return Err(format!("kernel {}: tile {} has no elements", kernel.name, tile.name));
@@ -98,6 +101,10 @@ pub fn type_of(program: &Program, kernel: Option<&Kernel>, expr: &Expr) -> Resul
             let found = ty(x)?;
             want(y, found)?;
             found
+        }
+        Expr::CeilLog2(x) => {
+            want(x, Int)?;
+            Int
         }
         Expr::Cast(to, x) => {
             ty(x)?;
@@ -213,6 +220,12 @@ impl Check<'_> {
                 self.rank(*tensor, index.len() + 1)?;
                 self.want(row, ScalarType::Int)?;
                 self.ints(index)
+            }
+            Stmt::Filter { lo, hi, source, keep, tensor, index, limit, .. } => {
+                self.rank(*tensor, index.len() + 1)?;
+                self.ints([lo, hi, source, limit])?;
+                self.ints(index)?;
+                self.want(keep, ScalarType::Bool)
             }
             Stmt::Role { body, .. } => self.block(body),
             Stmt::Wait { stage, parity, .. } => self.ints([stage, parity]),

@@ -24,6 +24,16 @@ pub(super) struct AliveLists {
     pub may_overflow: bool,
 }
 
+/// A key-interval term: keys are attended from `enter` to `end`.
+pub(super) struct Term {
+    pub enter: NodeId,
+    pub end: NodeId,
+    /// Where keys enter one a position, in order: at their index and this.
+    pub slope: Option<Expr>,
+    /// How many keys are alive at once.
+    pub alive: Expr,
+}
+
 /// A number of keys.
 struct Alive {
     keys: Expr,
@@ -40,28 +50,50 @@ impl Lowering<'_> {
         let rows: Vec<Var> = outer.into_iter().filter(|var| self.graph.free(term).contains(var)).collect();
         let tile = Expr::Int(self.schedule.q_tile as i64);
         let (m, n) = (self.extent(attend.query), self.extent(attend.key));
-        let tiles = m.clone().ceil_div(tile.clone());
+        let tiles = m.ceil_div(tile.clone());
         let slope = self.enters_in_order(enter, attend.key);
         let alive = self.alive_at_once(end, attend.key, slope.as_ref());
         let may_overflow = !alive.proved;
-        let capacity = n.clone().min(alive.keys + tile.clone());
+        let capacity = n.clone().min(alive.keys.clone() + tile);
         let mut dims: Vec<Expr> = rows.iter().map(|&var| self.extent(var)).collect();
-        dims.push(tiles.clone());
+        dims.push(tiles);
         let counts = self.workspace("alive_count", Element::I32, dims.clone());
         dims.push(capacity.clone());
         let keys = self.workspace("alive", Element::I32, dims);
+        let lists = AliveLists { keys, counts, rows, may_overflow };
+        let term = Term { enter, end, slope, alive: alive.keys };
+        if self.schedule.parallel_selection {
+            self.filter_lists(attend, &term, &lists, &capacity);
+        } else {
+            self.walk_tiles(attend, &term, &lists, capacity);
+        }
+        lists
+    }
 
-        let mut cx = Cx::new(Kernel::new("alive_keys"));
+    /// Grid axes for the rows that have lists.
+    pub(super) fn list_rows(&self, cx: &mut Cx, attend: &Attend, rows: &[Var]) -> Env {
         let mut env = Env::default();
-        for &var in &rows {
+        for &var in rows {
             let extent = self.extent(var);
-            let at = self.grid_axis(&mut cx, var, extent);
+            let at = self.grid_axis(cx, var, extent);
             env.vars.insert(var, at);
         }
         if let (true, false) = (rows.contains(&attend.head), rows.contains(&attend.kv_head)) {
             let group = self.extent(attend.head).int_div(self.extent(attend.kv_head));
             env.vars.insert(attend.kv_head, env.vars[&attend.head].clone().int_div(group));
         }
+        env
+    }
+
+    /// One walk over the tiles in order, by one grid point a row.
+    fn walk_tiles(&mut self, attend: &Attend, term: &Term, lists: &AliveLists, capacity: Expr) {
+        let Term { enter, end, slope, .. } = term;
+        let &AliveLists { keys, counts, ref rows, may_overflow } = lists;
+        let tile = Expr::Int(self.schedule.q_tile as i64);
+        let m = self.extent(attend.query);
+        let tiles = m.clone().ceil_div(tile.clone());
+        let mut cx = Cx::new(Kernel::new("alive_keys"));
+        let env = self.list_rows(&mut cx, attend, rows);
         let length = self.key_length(attend.batch, &env);
         let length = cx.known("key_count", ScalarType::Int, length);
         let at = |extra: Vec<Expr>| -> Vec<Expr> {
@@ -80,8 +112,8 @@ impl Lowering<'_> {
         );
         let v = Expr::Var;
         let inside = env.with(attend.key, v(key));
-        let enters = self.scalar(&mut cx.kernel, enter, &inside);
-        let ends = self.scalar(&mut cx.kernel, end, &inside);
+        let enters = self.scalar(&mut cx.kernel, *enter, &inside);
+        let ends = self.scalar(&mut cx.kernel, *end, &inside);
         let when = |cond, then| Stmt::If { cond, then, otherwise: Vec::new() };
         let places = if may_overflow { cx.known("places", ScalarType::Int, capacity) } else { Expr::Int(0) };
         let push = |condition: Expr| {
@@ -127,7 +159,7 @@ impl Lowering<'_> {
         };
         // Keys enter in the order of their index, so those that entered by this tile's last row are a prefix.
         let (prelude, limit_of) = match slope {
-            Some(shift) => (Vec::new(), v(last) + Expr::Int(1) - shift),
+            Some(shift) => (Vec::new(), v(last) + Expr::Int(1) - shift.clone()),
             None => {
                 // For each tile the last key that enters in it, kept where its count will be.
                 let entry = (enters.clone() - offset.clone()).max(Expr::Int(0)).int_div(tile.clone());
@@ -172,7 +204,6 @@ impl Lowering<'_> {
         out.push(Stmt::For { var: tile_var, lo: Expr::Int(0), hi: tiles, step: Expr::Int(1), body: stmts });
         let kernel = cx.close(out);
         self.finish(kernel);
-        AliveLists { keys, counts, rows, may_overflow }
     }
 
     /// Where keys enter one a position, in order, `enter(key) = key + shift` for those that ever do: the shift.

@@ -43,6 +43,9 @@ pub(super) fn exprs(stmt: &mut Stmt, f: &mut dyn FnMut(&mut Expr)) {
         Stmt::HeapPush { row, score, index, .. } => [row, score, index].into_iter().for_each(f),
         Stmt::HeapOffer { row, first, cols, .. } => [row, first, cols].into_iter().for_each(f),
         Stmt::HeapStore { row, index, .. } => index.iter_mut().chain([row]).for_each(f),
+        Stmt::Filter { lo, hi, source, keep, index, limit, .. } => {
+            index.iter_mut().chain([lo, hi, source, keep, limit]).for_each(f);
+        }
         Stmt::Wait { stage, parity, .. } => [stage, parity].into_iter().for_each(f),
         Stmt::Arrive { stage, .. } => f(stage),
     }
