@@ -55,6 +55,9 @@ pub(crate) fn barriers(kernel: &Kernel, plan: &Plan) -> Vec<bool> {
     for stmt in &kernel.body {
         stmt.walk(&mut |_| count += 1);
     }
+    if plan.point_threads {
+        return vec![false; count];
+    }
     let mut walk = Walk { plan, barriers: vec![false; count], next: 0 };
     walk.block(&kernel.body, State::default());
     walk.barriers
@@ -149,7 +152,9 @@ impl Walk<'_> {
                 self.tile(*scores, &mut access.reads);
                 self.tile(*valid, &mut access.reads);
             }
-            Stmt::HeapStore { tensor, .. } => self.tensor(*tensor, &mut access.writes),
+            Stmt::HeapStore { tensor, .. } | Stmt::Filter { tensor, .. } => {
+                self.tensor(*tensor, &mut access.writes);
+            }
             _ => {}
         }
         // An element that is replaced by what was computed from it is read and written by one thread.

@@ -2,9 +2,10 @@
 
 use crate::emit::heap::row_words;
 use crate::emit::{Emitter, parameters};
-use crate::plan::{Plan, unsupported};
+use crate::plan::{POINT_THREADS, Plan, unsupported};
 use crate::program::{Entry, ParamSpec, PtxProgram};
 use crate::warpgroup::{self, Layout};
+use dmac_ir::Compare;
 use dmac_ptx::{Assembler, Module, Target};
 use dmac_schedule::Program;
 use dmac_schedule::kernel::{Element, Expr, Kernel, Role, TensorDecl, TensorId};
@@ -29,6 +30,7 @@ pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Box<Diag
     let mut tensors = program.tensors.clone();
     let mut module = Module::default();
     let mut entries = Vec::new();
+    let mut requires = program.requires.clone();
     for kernel in &program.kernels {
         let (plan, layout) = if warpgroup::has_roles(kernel) && target == Target::Sm90a {
             let (layout, plan) = Layout::new(program, kernel, limit)?;
@@ -56,13 +58,22 @@ pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Box<Diag
             panic!("codegen: kernel `{}` of `{}`: {}", kernel.name, program.name, list.join("; "))
         });
         let points = kernel.grid.iter().fold(Expr::Int(1), |points, axis| points * axis.extent.clone());
-        let blocks = if heaps.is_some() { points.min(Expr::Int(HEAP_BLOCKS)) } else { points };
+        let blocks = if heaps.is_some() {
+            points.min(Expr::Int(HEAP_BLOCKS))
+        } else if plan.point_threads {
+            let most = Expr::compare(Compare::Le, points.clone(), Expr::Int(i64::from(i32::MAX)));
+            requires.push((most, format!("`{}` has more than 2^31 - 1 points", kernel.name)));
+            points.ceil_div(Expr::Int(i64::from(POINT_THREADS)))
+        } else {
+            points
+        };
         entries.push(Entry {
             name,
             params,
             grid: [blocks, Expr::Int(1), Expr::Int(1)],
             threads: plan.threads(),
             shared_bytes: Expr::Int(i64::from(plan.shared_bytes)),
+            rounds: kernel.rounds.as_ref().map_or(Expr::Int(1), |rounds| rounds.count.clone()),
         });
         module.kernels.push(compiled);
     }
@@ -83,7 +94,7 @@ pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Box<Diag
         sizes: program.sizes.clone(),
         params: program.params.clone(),
         tensors,
-        requires: program.requires.clone(),
+        requires,
         selections: program.selections.clone(),
     })
 }

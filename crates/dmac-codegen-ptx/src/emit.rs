@@ -6,6 +6,7 @@
 
 mod copy;
 mod elementwise;
+mod filter;
 pub(crate) mod heap;
 mod math;
 mod matmul;
@@ -144,6 +145,7 @@ pub(crate) fn parameters(program: &Program, kernel: &Kernel) -> Vec<ParamSpec> {
     }
     specs.extend(sizes.into_iter().map(ParamSpec::Size));
     specs.extend(params.into_iter().map(ParamSpec::Param));
+    specs.extend(kernel.rounds.iter().map(|_| ParamSpec::Round));
     specs
 }
 
@@ -161,6 +163,7 @@ impl<'p> Emitter<'p> {
         let mut sizes = Vec::new();
         let mut params = Vec::new();
         let mut maps = Vec::new();
+        let mut round = None;
         for spec in specs {
             match spec {
                 ParamSpec::Pointer(tensor) => {
@@ -186,6 +189,7 @@ impl<'p> Emitter<'p> {
                         ParamType::Float => params.push((*param, Err(k.param::<F32>(&name)))),
                     }
                 }
+                ParamSpec::Round => round = Some(k.param::<B32>("round")),
                 ParamSpec::TensorMap(spec) => {
                     let name = format!("m_{}", program.tensor(spec.tensor).name);
                     maps.push((spec.clone(), k.param_tensor_map(&name)));
@@ -233,6 +237,10 @@ impl<'p> Emitter<'p> {
             maps,
         };
         let e = &mut emitter;
+        if let (Some(param), Some(rounds)) = (round, &kernel.rounds) {
+            let register = e.k.ld_param("round", param);
+            e.vars[rounds.var.0 as usize] = Some(AnyReg::B32(register));
+        }
         for (size, param) in sizes {
             let register = e.k.ld_param("size", param);
             e.sizes.insert(size, register);

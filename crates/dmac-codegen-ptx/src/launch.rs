@@ -222,13 +222,23 @@ impl PtxProgram {
         }
         let mut launches = Vec::new();
         for (at, entry) in self.entries.iter().enumerate() {
-            launches.extend(self.launch(at, entry, call)?);
+            let what = || format!("the number of launches of `{}`", entry.name);
+            let rounds: u32 = in_range(call.eval(&entry.rounds, what)?, what)?;
+            for round in 0..rounds {
+                launches.extend(self.launch(at, entry, round, call)?);
+            }
         }
         Ok(launches)
     }
 
     /// One launch, or none where there is nothing to do.
-    fn launch(&self, at: usize, entry: &Entry, call: &Call<'_>) -> Result<Option<Launch>, LaunchError> {
+    fn launch(
+        &self,
+        at: usize,
+        entry: &Entry,
+        round: u32,
+        call: &Call<'_>,
+    ) -> Result<Option<Launch>, LaunchError> {
         let mut grid = [0; 3];
         for axis in 0..3 {
             let what = || format!("the grid's axis {axis} of `{}`", entry.name);
@@ -243,8 +253,14 @@ impl PtxProgram {
         }
         let what = || format!("the shared memory of `{}`", entry.name);
         let shared_bytes = in_range(call.eval(&entry.shared_bytes, what)?, what)?;
-        let arguments =
-            entry.params.iter().map(|param| self.argument(param, call)).collect::<Result<_, _>>()?;
+        let arguments = entry
+            .params
+            .iter()
+            .map(|param| match param {
+                ParamSpec::Round => Ok(LaunchArgument::Word(round)),
+                param => self.argument(param, call),
+            })
+            .collect::<Result<_, _>>()?;
         Ok(Some(Launch { entry: at, grid, threads: entry.threads, shared_bytes, arguments }))
     }
 
@@ -280,6 +296,7 @@ impl PtxProgram {
                     ParamValue::Float(value) => Ok(LaunchArgument::Word(value.to_bits())),
                 }
             }
+            ParamSpec::Round => panic!("launch: the caller knows the round"),
             ParamSpec::TensorMap(spec) => Ok(LaunchArgument::TensorMap(self.map(spec, call)?)),
         }
     }

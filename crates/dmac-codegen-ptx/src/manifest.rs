@@ -62,6 +62,7 @@ pub fn manifest(program: &PtxProgram) -> String {
         }
         ParamSpec::Size(size) => json!({ "size": program.sizes[size.0 as usize].name }),
         ParamSpec::Param(param) => json!({ "param": program.params[param.0 as usize].name }),
+        ParamSpec::Round => json!("round"),
         ParamSpec::TensorMap(map) => json!({
             "tensor_map": program.tensor(map.tensor).name,
             "box": map.box_dims,
@@ -78,6 +79,7 @@ pub fn manifest(program: &PtxProgram) -> String {
                 "grid": entry.grid.iter().map(expr).collect::<Vec<_>>(),
                 "threads": entry.threads,
                 "shared_bytes": expr(&entry.shared_bytes),
+                "rounds": expr(&entry.rounds),
             })
         })
         .collect();

@@ -23,6 +23,10 @@ pub(crate) const WARP: u32 = 32;
 pub(crate) const WARP_ROWS: usize = 16;
 /// Threads of a block that only maps tiles in shared memory.
 const MAPPING_THREADS: u32 = 128;
+/// Threads of a block, where each has a grid point of its own.
+pub(crate) const POINT_THREADS: u32 = 256;
+/// Warps of a block that filters.
+pub(crate) const FILTER_WARPS: u32 = 8;
 
 /// Where a tile in shared memory lies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -56,8 +60,11 @@ pub(crate) struct Plan {
     pub warps: u32,
     /// Bytes of shared memory.
     pub shared_bytes: u32,
-    /// Bytes from the start of shared memory to 256 counters of selections, in kernels that offer to heaps.
+    /// Bytes from the start of shared memory to counters: 256 of selections, in kernels that offer to heaps; two for each
+    /// warp and item of a thread, in kernels that filter.
     pub counters: u32,
+    /// Whether each thread has a grid point of its own.
+    pub point_threads: bool,
     /// Tensors that the kernel writes.
     pub written: BTreeSet<TensorId>,
     /// Tiles whose elements are weights of an online softmax: at most 1, so that they can be rounded to a storage type.
@@ -75,6 +82,7 @@ struct Uses {
     weights: BTreeSet<TileId>,
     written: BTreeSet<TensorId>,
     offers: bool,
+    filters: bool,
 }
 
 impl Uses {
@@ -93,6 +101,10 @@ impl Uses {
             | Stmt::StoreElem { tensor, .. }
             | Stmt::HeapStore { tensor, .. } => {
                 self.written.insert(*tensor);
+            }
+            Stmt::Filter { tensor, .. } => {
+                self.written.insert(*tensor);
+                self.filters = true;
             }
             Stmt::Copy { dst, .. } => {
                 self.shared.insert(dst.tile);
@@ -185,13 +197,21 @@ impl Plan {
         if uses.offers {
             offset += 1024;
         }
+        if uses.filters {
+            offset += 256;
+        }
         if offset as usize > limit {
             let what = format!("{offset} bytes of shared memory, of which a block has {limit}");
             let help = "compile for smaller features or another storage type, or with smaller tiles";
             return Err(Box::new(unsupported(program, kernel, &what).help(help)));
         }
+        let point_threads = kernel.is_scalar();
         let warps = if any {
             warps as u32
+        } else if point_threads {
+            POINT_THREADS / WARP
+        } else if uses.filters {
+            FILTER_WARPS
         } else if !kernel.heaps.is_empty() || kernel.tiles.is_empty() {
             1
         } else {
@@ -208,6 +228,7 @@ impl Plan {
             warps,
             shared_bytes: offset,
             counters,
+            point_threads,
             written: uses.written,
             weights: uses.weights,
             fragment_operands,

@@ -47,6 +47,8 @@ pub struct Entry {
     pub threads: u32,
     /// Bytes of dynamic shared memory of a block.
     pub shared_bytes: Expr,
+    /// How many times it is launched in turn, with [`ParamSpec::Round`] from 0; each after all of the one before.
+    pub rounds: Expr,
 }
 
 /// A parameter of an entry.
@@ -65,6 +67,8 @@ pub enum ParamSpec {
     Size(SizeId),
     /// A run-time parameter: 32 bits, a signed int or an f32.
     Param(ParamId),
+    /// Which launch of the entry this is, from 0: 32 bits.
+    Round,
     /// A tensor map of 128 bytes, aligned to 64, which the launcher makes from the tensor's address, sizes and strides.
     TensorMap(TensorMapSpec),
 }

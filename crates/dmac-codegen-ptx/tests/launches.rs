@@ -37,6 +37,7 @@ fn program() -> PtxProgram {
             ],
             grid: [n().ceil_div(Expr::Int(32)), Expr::Int(2), Expr::Int(1)],
             threads: 128,
+            rounds: Expr::Int(1),
             shared_bytes: n() * Expr::Int(4),
         }],
         sizes: vec![SizeDecl { name: "N".into(), axis: AxisId(4) }],

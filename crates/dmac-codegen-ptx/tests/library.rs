@@ -70,6 +70,22 @@ fn dma() {
     spread(Case { name: "dma", params: &[("w", 9)], ..SMALL });
 }
 
+/// Lists longer than a block filters in one step; keys that are kept, that enter late, that start anew with each document.
+#[test]
+fn lifetimes() {
+    let long: &[(&str, i64)] = &[("B", 1), ("H", 2), ("G", 2), ("M", 70), ("N", 2100)];
+    let tiny = Case { head_dim: 8, value_dim: 8, storage: Storage::F32, ..SMALL };
+    for (name, params) in
+        [("dma", &[("w", 1200)]), ("dma_per_head", &[("w", 30)]), ("dma_window", &[("w", 9)])]
+    {
+        check(&Case { name, sizes: long, params, ..tiny });
+    }
+    let shorter: &[(&str, i64)] = &[("B", 2), ("H", 2), ("G", 1), ("M", 90), ("N", 90)];
+    for name in ["dma", "dma_document", "dma_per_head", "dma_window"] {
+        check(&Case { name, sizes: shorter, params: &[("w", 6)], lengths: Some(&[64, 90]), ..tiny });
+    }
+}
+
 #[test]
 fn indexed() {
     spread(Case { name: "indexed", params: &[("n", 11)], ..SMALL });
@@ -93,6 +109,8 @@ fn kernels_are_kept_for_the_assembler() {
         "document",
         "low_rank",
         "dma",
+        "dma_document",
+        "dma_window",
         "indexed",
         "nsa",
     ];

@@ -70,6 +70,7 @@ fn check(name: &str, case: &Case) {
             select_tile: 16,
             head_tile: 4,
             scale_products: true,
+            parallel_selection: false,
         };
         let mut compiled = compiled(name, case, schedule);
         let count = specialise(&mut compiled, stages, consumers);

@@ -153,6 +153,10 @@ impl Emitter<'_> {
                 let y = self.under(otherwise, |e| e.value(y));
                 self.choose(c, x, y)
             }
+            Expr::CeilLog2(x) => {
+                let x = self.int_value(x);
+                Value::Int(self.int_ceil_log2(x))
+            }
             Expr::Cast(to, x) => {
                 let x = self.value(x);
                 self.cast(*to, x)

@@ -1,7 +1,8 @@
 //! Statements in order, and the grid point around them.
 
 use super::Emitter;
-use super::value::{AnyReg, Int, Value};
+use super::value::{AnyReg, Bool, Int, Value};
+use crate::plan::POINT_THREADS;
 use dmac_ptx::{B32, Cmp, Reg, Special};
 use dmac_schedule::kernel::{Expr, Stmt, TensorId};
 
@@ -11,6 +12,10 @@ impl Emitter<'_> {
         self.make_tiles();
         let block = self.k.special("point", Special::CtaidX);
         let extents = self.extents();
+        if self.plan.point_threads {
+            self.thread_points(block, &extents);
+            return;
+        }
         match heaps {
             None => {
                 self.grid_point(block, &extents);
@@ -40,6 +45,26 @@ impl Emitter<'_> {
             }
         }
         self.k.cp_async_wait_all();
+        self.k.ret();
+    }
+
+    /// A grid point for each thread. Nothing is shared, so threads behind the last point just leave.
+    fn thread_points(&mut self, block: Reg<B32>, extents: &[Int]) {
+        let points = self.fresh(|e| {
+            let one = Int::constant(1);
+            let points = extents.iter().fold(one, |points, extent| e.int_mul(points, *extent));
+            e.settled(points)
+        });
+        let point = self.k.mad("own_point", block, POINT_THREADS, self.thread.tid);
+        let done = self.k.label("points_end");
+        let more = self.fresh(|e| {
+            let more = e.int_compare(Cmp::Lt, point.into(), points);
+            e.condition(more)
+        });
+        self.k.branch_if(!more, done);
+        self.grid_point(point, extents);
+        self.body();
+        self.k.place(done);
         self.k.ret();
     }
 
@@ -196,8 +221,12 @@ impl Emitter<'_> {
             Stmt::StoreElem { tensor, index, value } => {
                 let value = self.value(value);
                 let index: Vec<Int> = index.iter().map(|x| self.int_value(x)).collect();
-                let first = self.int_compare(Cmp::Eq, Int::from(self.thread.tid), Int::constant(0));
-                self.store_element(*tensor, &index, value, first);
+                let writes = if self.plan.point_threads {
+                    Bool::Constant(true)
+                } else {
+                    self.int_compare(Cmp::Eq, Int::from(self.thread.tid), Int::constant(0))
+                };
+                self.store_element(*tensor, &index, value, writes);
             }
             Stmt::Fill { tile, value } => {
                 self.note("fill", *tile);
@@ -231,6 +260,7 @@ impl Emitter<'_> {
             Stmt::HeapStore { heap, row, tensor, index, count } => {
                 self.heap_store((*heap, row), (*tensor, index), *count);
             }
+            Stmt::Filter { .. } => self.filter(stmt),
             Stmt::For { .. }
             | Stmt::If { .. }
             | Stmt::Role { .. }

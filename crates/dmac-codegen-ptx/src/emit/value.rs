@@ -321,6 +321,17 @@ impl Emitter<'_> {
         .into()
     }
 
+    /// The least `l >= 0` with `2^l >= x`: 32 less the leading zeros of `x - 1`, where that is positive.
+    pub(crate) fn int_ceil_log2(&mut self, x: Int) -> Int {
+        let below = self.int_min_max(true, x.plus(-1), Int::constant(0));
+        let below = self.int(below);
+        self.number("ceil_log2", [below.into(), Part::None, Part::None], |e| {
+            let zeros = e.k.clz("int", below);
+            e.k.sub("int", 32, zeros)
+        })
+        .into()
+    }
+
     /// A comparison. Where constants are added to a side, the difference of the bases is compared with a constant: the
     /// elements of a thread then share the subtraction.
     pub(crate) fn int_compare(&mut self, cmp: Cmp, x: Int, y: Int) -> Bool {

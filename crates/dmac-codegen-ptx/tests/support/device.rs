@@ -1,6 +1,6 @@
 //! A compiled program on the PTX interpreter: buffers from inputs, parameters in ABI order, outputs by name.
 
-use dmac_codegen_ptx::{ParamSpec, PtxProgram, TensorMapSpec};
+use dmac_codegen_ptx::{Entry, ParamSpec, PtxProgram, TensorMapSpec};
 use dmac_interp::{Data, Inputs};
 use dmac_ir::ParamValue;
 use dmac_ptx_interp::{Arg, Buffer, Launch, Memory, Options, Swizzle, TensorElement, TensorMap, parse};
@@ -107,12 +107,19 @@ impl<'a> Device<'a> {
     pub fn run(&mut self, seed: u64) {
         let module =
             parse(&self.program.text).unwrap_or_else(|error| panic!("{error}\n{}", self.program.text));
-        for entry in &self.program.entries {
+        let rounds = |entry: &Entry| (0..self.number(&entry.rounds) as u32).collect::<Vec<_>>();
+        let launches = self
+            .program
+            .entries
+            .iter()
+            .flat_map(|entry| rounds(entry).into_iter().map(move |round| (entry, round)));
+        for (entry, round) in launches.collect::<Vec<_>>() {
             let grid = [0, 1, 2].map(|at| self.number(&entry.grid[at]) as u32);
             if grid.contains(&0) {
                 continue;
             }
             let args = entry.params.iter().map(|spec| match spec {
+                ParamSpec::Round => Arg::U32(round),
                 ParamSpec::Pointer(tensor) => Arg::Buffer(self.buffers[tensor.0 as usize]),
                 ParamSpec::Stride { tensor, axis } => Arg::U32(self.stride(tensor.0 as usize, *axis) as u32),
                 ParamSpec::Size(size) => {

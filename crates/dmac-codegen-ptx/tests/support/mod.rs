@@ -126,28 +126,31 @@ impl Run {
             if grid.contains(&0) {
                 continue;
             }
-            let args = entry.params.iter().map(|spec| match spec {
-                ParamSpec::Pointer(tensor) => Arg::Buffer(buffers[tensor.0 as usize]),
-                ParamSpec::Stride { tensor, axis } => {
-                    let stride: usize = dims[tensor.0 as usize][axis + 1..].iter().product();
-                    Arg::U32(stride as u32)
+            for round in 0..eval(&entry.rounds) as u32 {
+                let args = entry.params.iter().map(|spec| match spec {
+                    ParamSpec::Round => Arg::U32(round),
+                    ParamSpec::Pointer(tensor) => Arg::Buffer(buffers[tensor.0 as usize]),
+                    ParamSpec::Stride { tensor, axis } => {
+                        let stride: usize = dims[tensor.0 as usize][axis + 1..].iter().product();
+                        Arg::U32(stride as u32)
+                    }
+                    ParamSpec::Size(id) => Arg::U32(size(*id).expect("a size") as u32),
+                    ParamSpec::Param(id) => match inputs.params[id.0 as usize] {
+                        ParamValue::Int(value) => Arg::U32(value as u32),
+                        ParamValue::Float(value) => Arg::F32(value),
+                    },
+                    ParamSpec::TensorMap(_) => panic!("no tensor maps"),
+                });
+                let launch = Launch::new(&module, &entry.name)
+                    .grid(grid)
+                    .block([entry.threads, 1, 1])
+                    .dynamic_smem(eval(&entry.shared_bytes) as u32)
+                    .args(args);
+                let options = dmac_ptx_interp::Options { workers: 1, ..Default::default() };
+                if let Err(findings) = launch.run(&mut memory, &options) {
+                    let list: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                    panic!("{}: {}\n{}", entry.name, list.join("\n"), compiled.program);
                 }
-                ParamSpec::Size(id) => Arg::U32(size(*id).expect("a size") as u32),
-                ParamSpec::Param(id) => match inputs.params[id.0 as usize] {
-                    ParamValue::Int(value) => Arg::U32(value as u32),
-                    ParamValue::Float(value) => Arg::F32(value),
-                },
-                ParamSpec::TensorMap(_) => panic!("no tensor maps"),
-            });
-            let launch = Launch::new(&module, &entry.name)
-                .grid(grid)
-                .block([entry.threads, 1, 1])
-                .dynamic_smem(eval(&entry.shared_bytes) as u32)
-                .args(args);
-            let options = dmac_ptx_interp::Options { workers: 1, ..Default::default() };
-            if let Err(findings) = launch.run(&mut memory, &options) {
-                let list: Vec<String> = findings.iter().map(ToString::to_string).collect();
-                panic!("{}: {}\n{}", entry.name, list.join("\n"), compiled.program);
             }
         }
         Self { memory, buffers, dims }

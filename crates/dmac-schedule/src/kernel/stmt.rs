@@ -366,6 +366,9 @@ impl Stmt {
             Self::HeapPush { row, score, index, .. } => vec![row, score, index],
             Self::HeapOffer { row, first, cols, .. } => vec![row, first, cols],
             Self::HeapStore { row, index, .. } => index.iter().chain([row]).collect(),
+            Self::Filter { lo, hi, source, keep, index, limit, .. } => {
+                index.iter().chain([lo, hi, source, keep, limit]).collect()
+            }
             Self::Wait { stage, parity, .. } => vec![stage, parity],
             Self::Arrive { stage, .. } => vec![stage],
             Self::Comment(_) | Self::MmaWait { .. } | Self::Role { .. } | Self::Sync { .. } => Vec::new(),
@@ -379,7 +382,8 @@ impl Stmt {
             | Self::Store { tensor, .. }
             | Self::ReduceAdd { tensor, .. }
             | Self::StoreElem { tensor, .. }
-            | Self::HeapStore { tensor, .. } => Some(*tensor),
+            | Self::HeapStore { tensor, .. }
+            | Self::Filter { tensor, .. } => Some(*tensor),
             _ => None,
         }
     }

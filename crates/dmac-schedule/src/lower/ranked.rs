@@ -146,7 +146,7 @@ impl Lowering<'_> {
         let Op::Lifetime { rows, over, ties, batch, forcing, class } = self.graph.op(id).clone() else {
             return;
         };
-        let operands = self.graph.operands(id).to_vec();
+        let operands = self.graph.operands(id).clone();
         let life = Lifetime {
             rows,
             over,
