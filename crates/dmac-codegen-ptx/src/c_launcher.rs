@@ -111,6 +111,11 @@ static int64_t dmac_floor_div(int64_t x, int64_t y) {
 }
 static int64_t dmac_min(int64_t x, int64_t y) { return x < y ? x : y; }
 static int64_t dmac_max(int64_t x, int64_t y) { return x > y ? x : y; }
+static int64_t dmac_ceil_log2(int64_t x) {
+  int64_t count = 0;
+  while (count < 62 && (INT64_C(1) << count) < x) ++count;
+  return count;
+}
 /* `bytes` more behind `end`, rounded up; -1 stays -1. */
 static int64_t dmac_place(int64_t end, int64_t bytes) {
   if (end < 0 || bytes < 0 || bytes > INT64_MAX - end - ALIGNMENT) return -1;
@@ -229,7 +234,7 @@ fn entry(out: &mut String, program: &PtxProgram, name: &str, at: usize, entry: &
     let _ = write!(
         out,
         "\n/* {}; with `dry` only checked. */\nstatic int launch_{at}(const struct dmac_{name} *kernels, const struct dmac_{name}_args *args,\n    \
-         const int64_t *offsets, CUdeviceptr workspace, CUstream stream, int dry) {{\n  \
+         const int64_t *offsets, CUdeviceptr workspace, CUstream stream, int64_t round, int dry) {{\n  \
          const int64_t grid[3] = {{{}}};\n  const int64_t shared = {};\n",
         entry.name,
         entry.grid.iter().map(|extent| c_expr(program, extent)).collect::<Vec<_>>().join(", "),
@@ -237,7 +242,7 @@ fn entry(out: &mut String, program: &PtxProgram, name: &str, at: usize, entry: &
     );
     let _ = write!(
         out,
-        "  CUresult status = CUDA_SUCCESS;\n  (void)args;\n  (void)offsets;\n  (void)workspace;\n  \
+        "  CUresult status = CUDA_SUCCESS;\n  (void)args;\n  (void)offsets;\n  (void)workspace;\n  (void)round;\n  \
          if (grid[0] <= 0 || grid[1] <= 0 || grid[2] <= 0) return 0;\n  \
          if (grid[0] > INT32_MAX || grid[1] > 65535 || grid[2] > 65535) return {OUT_OF_RANGE};\n  \
          if (shared < 0 || !dmac_is_word(shared)) return {OUT_OF_RANGE};\n"
@@ -289,6 +294,7 @@ fn argument(out: &mut String, program: &PtxProgram, number: usize, param: &Param
                 }
             }
         }
+        ParamSpec::Round => word("round".to_owned()),
         ParamSpec::TensorMap(map) => tensor_map(out, program, number, map),
     }
 }
@@ -349,7 +355,7 @@ fn launch(out: &mut String, program: &PtxProgram, name: &str) {
     let _ = write!(
         out,
         "\nint dmac_{name}_launch(const struct dmac_{name} *kernels, const struct dmac_{name}_args *args,\n    \
-         CUdeviceptr workspace, CUstream stream) {{\n  int64_t offsets[{}];\n  int status = 0;\n  int dry;\n",
+         CUdeviceptr workspace, CUstream stream) {{\n  int64_t offsets[{}];\n  int64_t round = 0;\n  int status = 0;\n  int dry;\n  (void)round;\n",
         program.tensors.len().max(1)
     );
     for (number, (condition, _)) in program.requires.iter().enumerate() {
@@ -369,11 +375,19 @@ fn launch(out: &mut String, program: &PtxProgram, name: &str) {
             symbol(&program.sizes[keys as usize].name),
         );
     }
-    for at in 0..program.entries.len() {
-        let _ = writeln!(
-            out,
-            "    if (status == 0) status = launch_{at}(kernels, args, offsets, workspace, stream, dry);"
-        );
+    for (at, entry) in program.entries.iter().enumerate() {
+        let call = |round| {
+            format!("status = launch_{at}(kernels, args, offsets, workspace, stream, {round}, dry);\n")
+        };
+        let _ = match entry.rounds {
+            Expr::Int(1) => write!(out, "    if (status == 0) {}", call("0")),
+            _ => write!(
+                out,
+                "    for (round = 0; status == 0 && round < {}; ++round)\n      {}",
+                c_expr(program, &entry.rounds),
+                call("round")
+            ),
+        };
     }
     out.push_str("    if (status != 0) return status;\n  }\n  return 0;\n}\n");
 }
@@ -386,6 +400,7 @@ fn c_expr(program: &PtxProgram, expr: &Expr) -> String {
         Expr::Bool(value) => i32::from(*value).to_string(),
         Expr::Size(SizeId(at)) => format!("args->size_{}", symbol(&program.sizes[*at as usize].name)),
         Expr::Param(ParamId(at)) => format!("args->param_{}", symbol(&program.params[*at as usize].name)),
+        Expr::CeilLog2(x) => format!("dmac_ceil_log2({})", go(x)),
         Expr::Unary(Unary::Not, x) => format!("(!{})", go(x)),
         Expr::Unary(Unary::Neg, x) => format!("(-{})", go(x)),
         Expr::If(c, x, y) => format!("({} ? {} : {})", go(c), go(x), go(y)),
