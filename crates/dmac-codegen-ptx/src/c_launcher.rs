@@ -103,30 +103,34 @@ fn extents(program: &PtxProgram, tensor: &TensorDecl) -> String {
     dims.map_or_else(|| format!("of {} axes", tensor.dims.len()), |dims| format!("[{}]", dims.join(", ")))
 }
 
-/// Functions that the generated code calls.
-const PRELUDE: &str = "\
-static int64_t dmac_floor_div(int64_t x, int64_t y) {
-  if (y == 0) return 0;
-  return x / y - ((x % y != 0) && ((x < 0) != (y < 0)));
-}
-static int64_t dmac_min(int64_t x, int64_t y) { return x < y ? x : y; }
-static int64_t dmac_max(int64_t x, int64_t y) { return x > y ? x : y; }
-static int64_t dmac_ceil_log2(int64_t x) {
-  int64_t count = 0;
-  while (count < 62 && (INT64_C(1) << count) < x) ++count;
-  return count;
-}
-/* `bytes` more behind `end`, rounded up; -1 stays -1. */
-static int64_t dmac_place(int64_t end, int64_t bytes) {
-  if (end < 0 || bytes < 0 || bytes > INT64_MAX - end - ALIGNMENT) return -1;
-  return (end + bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
-static int64_t dmac_times(int64_t x, int64_t y) {
-  if (x < 0 || y < 0 || (y > 0 && x > INT64_MAX / y)) return -1;
-  return x * y;
-}
-static int dmac_is_word(int64_t x) { return x >= INT32_MIN && x <= INT32_MAX; }
-";
+/// Functions that the generated code may call; those that it does not call are left out, since compilers warn of them.
+const FUNCTIONS: &[(&str, &str)] = &[
+    (
+        "dmac_floor_div(",
+        "static int64_t dmac_floor_div(int64_t x, int64_t y) {\n  if (y == 0) return 0;\n  \
+         return x / y - ((x % y != 0) && ((x < 0) != (y < 0)));\n}\n",
+    ),
+    ("dmac_min(", "static int64_t dmac_min(int64_t x, int64_t y) { return x < y ? x : y; }\n"),
+    ("dmac_max(", "static int64_t dmac_max(int64_t x, int64_t y) { return x > y ? x : y; }\n"),
+    (
+        "dmac_ceil_log2(",
+        "static int64_t dmac_ceil_log2(int64_t x) {\n  int64_t count = 0;\n  \
+         while (count < 62 && (INT64_C(1) << count) < x) ++count;\n  return count;\n}\n",
+    ),
+    (
+        "dmac_place(",
+        "/* `bytes` more behind `end`, rounded up; -1 stays -1. */\n\
+         static int64_t dmac_place(int64_t end, int64_t bytes) {\n  \
+         if (end < 0 || bytes < 0 || bytes > INT64_MAX - end - ALIGNMENT) return -1;\n  \
+         return (end + bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;\n}\n",
+    ),
+    (
+        "dmac_times(",
+        "static int64_t dmac_times(int64_t x, int64_t y) {\n  \
+         if (x < 0 || y < 0 || (y > 0 && x > INT64_MAX / y)) return -1;\n  return x * y;\n}\n",
+    ),
+    ("dmac_is_word(", "static int dmac_is_word(int64_t x) { return x >= INT32_MIN && x <= INT32_MAX; }\n"),
+];
 
 /// The source file.
 pub fn c_launcher(program: &PtxProgram, header_name: &str) -> String {
@@ -145,8 +149,20 @@ pub fn c_launcher(program: &PtxProgram, header_name: &str) -> String {
     if program.text.is_empty() {
         out.push_str("    \"\"\n");
     }
-    let _ = write!(out, "    ;\n\n{PRELUDE}\n");
-    workspaces(&mut out, program, &name);
+    out.push_str("    ;\n\n");
+    let body = body(program, &name);
+    for (call, function) in FUNCTIONS {
+        if body.contains(call) {
+            out.push_str(function);
+        }
+    }
+    out + "\n" + &body
+}
+
+/// All functions of the launcher.
+fn body(program: &PtxProgram, name: &str) -> String {
+    let mut out = String::new();
+    workspaces(&mut out, program, name);
     let _ = write!(
         out,
         "\nCUresult dmac_{name}_load(struct dmac_{name} *kernels) {{\n  \
@@ -161,9 +177,9 @@ pub fn c_launcher(program: &PtxProgram, header_name: &str) -> String {
     }
     out.push_str("  return status;\n}\n");
     for (at, entry) in program.entries.iter().enumerate() {
-        self::entry(&mut out, program, &name, at, entry);
+        self::entry(&mut out, program, name, at, entry);
     }
-    launch(&mut out, program, &name);
+    launch(&mut out, program, name);
     out
 }
 
