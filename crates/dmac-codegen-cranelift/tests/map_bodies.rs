@@ -300,7 +300,7 @@ impl Reference<'_> {
             Expr::Row => Int(self.row as i64),
             Expr::Col => Int(self.col as i64),
             Expr::Var(_) => Int(self.bound),
-            Expr::CeilLog2(_) => panic!("sizes of launches are no bodies"),
+            Expr::CeilLog2(_) | Expr::Pow2(_) | Expr::Order(_) => panic!("{expr:?} is no element of a tile"),
             Expr::Elem(MATRIX) => float(self.inputs[0][at]),
             Expr::Elem(ROW_VECTOR) => float(self.inputs[1][self.row]),
             Expr::Elem(SINGLE_ROW) => float(self.inputs[2][self.col]),

@@ -416,6 +416,7 @@ fn c_expr(program: &PtxProgram, expr: &Expr) -> String {
         Expr::Bool(value) => i32::from(*value).to_string(),
         Expr::Size(SizeId(at)) => format!("args->size_{}", symbol(&program.sizes[*at as usize].name)),
         Expr::Param(ParamId(at)) => format!("args->param_{}", symbol(&program.params[*at as usize].name)),
+        Expr::Pow2(x) => format!("(INT64_C(1) << {})", go(x)),
         Expr::CeilLog2(x) => format!("dmac_ceil_log2({})", go(x)),
         Expr::Unary(Unary::Not, x) => format!("(!{})", go(x)),
         Expr::Unary(Unary::Neg, x) => format!("(-{})", go(x)),

@@ -12,8 +12,11 @@ use dmac_schedule::kernel::{Element, Expr, Kernel, Role, TensorDecl, TensorId};
 use dmac_schedule::target::{SM_80, SM_90A};
 use dmac_source::Diagnostic;
 
-/// Blocks of a kernel with heaps: enough to fill the largest GPUs, few enough that the space is bounded.
-const HEAP_BLOCKS: i64 = 512;
+/// Blocks of a kernel with heaps: at least as many as there are schedulers of warps on the largest GPUs, because a block
+/// is one warp, and where their space allows enough for all the warps that a multiprocessor can hold.
+const HEAP_BLOCKS: std::ops::Range<i64> = 600..4096;
+/// Words of the heaps of all blocks, if that is not too few blocks: 512 MiB.
+const HEAP_WORDS: i64 = 128 << 20;
 
 /// Compiles a tile program.
 ///
@@ -38,7 +41,10 @@ pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Box<Diag
         } else {
             (Plan::new(program, kernel, limit)?, None)
         };
-        let heaps = heap_space(kernel).map(|decl| {
+        let points = kernel.grid.iter().fold(Expr::Int(1), |points, axis| points * axis.extent.clone());
+        let space = heap_space(kernel, &points);
+        let heap_blocks = space.as_ref().map(|decl| decl.dims[0].clone());
+        let heaps = space.map(|decl| {
             tensors.push(decl);
             TensorId(tensors.len() as u32 - 1)
         });
@@ -57,9 +63,8 @@ pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Box<Diag
             let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
             panic!("codegen: kernel `{}` of `{}`: {}", kernel.name, program.name, list.join("; "))
         });
-        let points = kernel.grid.iter().fold(Expr::Int(1), |points, axis| points * axis.extent.clone());
-        let blocks = if heaps.is_some() {
-            points.min(Expr::Int(HEAP_BLOCKS))
+        let blocks = if let Some(blocks) = heap_blocks {
+            blocks
         } else if plan.point_threads {
             let most = Expr::compare(Compare::Le, points.clone(), Expr::Int(i64::from(i32::MAX)));
             requires.push((most, format!("`{}` has more than 2^31 - 1 points", kernel.name)));
@@ -100,7 +105,7 @@ pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Box<Diag
 }
 
 /// The space of a kernel's heaps: for each block, the rows of all.
-fn heap_space(kernel: &Kernel) -> Option<TensorDecl> {
+fn heap_space(kernel: &Kernel, points: &Expr) -> Option<TensorDecl> {
     if kernel.heaps.is_empty() {
         return None;
     }
@@ -108,11 +113,13 @@ fn heap_space(kernel: &Kernel) -> Option<TensorDecl> {
         .heaps
         .iter()
         .fold(Expr::Int(0), |sum, heap| sum + row_words(heap) * Expr::Int(heap.rows as i64));
+    let fit = Expr::Int(HEAP_WORDS).int_div(words.clone());
+    let blocks = fit.max(Expr::Int(HEAP_BLOCKS.start)).min(Expr::Int(HEAP_BLOCKS.end));
     Some(TensorDecl {
         name: format!("heaps_{}", kernel.name),
         role: Role::Workspace,
         element: Element::I32,
-        dims: vec![Expr::Int(HEAP_BLOCKS), words],
+        dims: vec![points.clone().min(blocks), words],
     })
 }
 

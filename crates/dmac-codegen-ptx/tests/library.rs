@@ -89,6 +89,9 @@ fn lifetimes() {
 #[test]
 fn indexed() {
     spread(Case { name: "indexed", params: &[("n", 11)], ..SMALL });
+    // Lists that are longer than a selection reads in one step.
+    let long: &[(&str, i64)] = &[("B", 1), ("H", 1), ("G", 1), ("M", 5), ("N", 900)];
+    check(&Case { name: "indexed", params: &[("n", 140)], sizes: long, head_dim: 8, value_dim: 8, ..SMALL });
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use super::{ACCESS, Along, Emitter, Point, WORD, scalar_type};
 use crate::layout::Table;
 use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{InstBuilder, Value, types};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value, types};
 use dmac_cpu_kernels::Kernel as Micro;
 use dmac_ir::{Binary, Compare, ParamType, Reduction, Unary};
 use dmac_schedule::kernel::{Element, Expr, ScalarType, TensorId, TileId, VarId, type_of};
@@ -148,6 +148,24 @@ impl Emitter<'_, '_, '_> {
                 let zeros = self.b.ins().clz(below);
                 let all = self.int(64);
                 self.b.ins().isub(all, zeros)
+            }
+            Expr::Pow2(x) => {
+                let (one, x) = (self.int(1), self.scalar(x));
+                self.b.ins().ishl(one, x)
+            }
+            Expr::Order(x) => {
+                // The bits of a negative number fall as it rises.
+                let x = self.scalar(x);
+                let zero = self.b.ins().f32const(0.0);
+                let number = self.b.ins().fcmp(FloatCC::Equal, x, x);
+                let x = self.b.ins().fadd(x, zero);
+                let bits = self.b.ins().bitcast(types::I32, MemFlagsData::new(), x);
+                let sign = self.b.ins().sshr_imm_u(bits, 31);
+                let flip = self.b.ins().ushr_imm_u(sign, 1);
+                let ordered = self.b.ins().bxor(bits, flip);
+                let nan = self.b.ins().iconst(types::I32, i64::from(i32::MIN + 1));
+                let ordered = self.b.ins().select(number, ordered, nan);
+                self.b.ins().sextend(types::I64, ordered)
             }
             Expr::Cast(to, x) => {
                 let from = self.ty(x);

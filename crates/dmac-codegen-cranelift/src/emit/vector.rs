@@ -143,7 +143,9 @@ impl Emitter<'_, '_, '_> {
                 let mask = self.bits(self.type_of(x), c);
                 self.b.ins().bitselect(mask, x, y)
             }
-            Expr::CeilLog2(_) => panic!("codegen: a logarithm of sizes is the same for all elements"),
+            Expr::CeilLog2(_) | Expr::Pow2(_) | Expr::Order(_) => {
+                panic!("codegen: {expr:?} is no element of a tile")
+            }
             Expr::Cast(to, x) => {
                 let from = self.ty(x);
                 let x = self.vector(x, guard);

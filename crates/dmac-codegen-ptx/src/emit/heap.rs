@@ -26,6 +26,8 @@ use dmac_schedule::kernel::{Expr, Heap, HeapId, TensorId, TileId, VarId};
 const HEADER: u32 = 16;
 /// Entries of a row beyond twice the capacity: a warp's, twice, so that an offer always fits.
 const SPARE: u32 = 64;
+/// Entries of a lane that a selection reads at a time: they come from memory, hundreds of cycles away.
+const IN_FLIGHT: u32 = 8;
 /// 32-bit words of a row, as an expression of the capacity.
 pub(crate) fn row_words(heap: &Heap) -> Expr {
     let entries = heap.capacity.clone() * Expr::Int(2) + Expr::Int(i64::from(SPARE));
@@ -175,6 +177,39 @@ impl Emitter<'_> {
         self.k.place(done);
     }
 
+    /// A loop of the warp over all entries in order, [`IN_FLIGHT`] of a lane at a time: `f` gets each key and whether there
+    /// is one. All of a step are read before the first is given out.
+    fn over_keys(&mut self, row: &Row, mut f: impl FnMut(&mut Self, Reg<B64>, Reg<Pred>)) {
+        let start = self.k.mov("entry", 0);
+        let (head, done) = (self.k.label("entries"), self.k.label("entries_end"));
+        self.k.place(head);
+        let more = self.k.setp_s("more", start, Cmp::Lt, row.count);
+        self.k.branch_if(!more, done);
+        self.scoped(|e| {
+            let first = e.k.add("place", start, e.thread.lane);
+            let from = e.k.mad_wide_u("entry_at", first, 8, row.first);
+            let keys: Vec<(Reg<B64>, Reg<Pred>)> = (0..IN_FLIGHT)
+                .map(|step| {
+                    let at = e.k.add("place", first, 32 * step);
+                    let there = e.k.setp_s("there", at, Cmp::Lt, row.count);
+                    let key = e.k.mov::<B64>("key", 0);
+                    e.k.when(there, |k| {
+                        k.ld(key, global(from) + (256 * step).cast_signed());
+                    });
+                    (key, there)
+                })
+                .collect();
+            e.k.bar_warp();
+            for (key, there) in keys {
+                e.scoped(|e| f(e, key, there));
+            }
+            e.k.bar_warp();
+        });
+        self.k.add(start, start, 32 * IN_FLIGHT);
+        self.k.branch(head);
+        self.k.place(done);
+    }
+
     fn entry(&mut self, row: &Row, at: Reg<B32>, there: Reg<Pred>) -> Reg<B64> {
         let from = self.k.mad_wide_u("entry_at", at, 8, row.first);
         let key = self.k.mov::<B64>("key", 0);
@@ -258,8 +293,7 @@ impl Emitter<'_> {
         }
         self.k.bar_warp();
         self.scoped(|e| {
-            e.over_entries(row.count, |e, at, there| {
-                let key = e.entry(row, at, there);
+            e.over_keys(row, |e, key, there| {
                 let digits = e.k.shr_u("digits", key, shift);
                 let wanted = e.k.shr_u("digits", prefix, shift);
                 let (above, wanted) = (e.k.shr_u("digits", digits, 8), e.k.shr_u("digits", wanted, 8));
@@ -282,20 +316,17 @@ impl Emitter<'_> {
         self.k.bar_warp();
         // What is at least the prefix stays, in order.
         let kept = self.k.mov("kept", 0);
-        self.over_entries(row.count, |e, at, there| {
-            let key = e.entry(row, at, there);
+        self.over_keys(row, |e, key, there| {
             let stays = e.k.setp_u("cond", key, Cmp::Ge, prefix);
             let stays = e.k.and("cond", stays, there);
             let mask = e.k.ballot("mask", stays);
             let rank = e.rank(mask);
             let place = e.k.add("place", kept, rank);
             let to = e.k.mad_wide_u("entry_at", place, 8, row.first);
-            // All lanes have read before one of them writes.
-            e.k.bar_warp();
+            // It goes to a place that all lanes have read.
             e.k.when(stays, |k| k.st(global(to), key));
             let accepted = e.k.popc("accepted", mask);
             e.k.add(kept, kept, accepted);
-            e.k.bar_warp();
         });
         self.k.mov(row.count, kept);
         self.k.sub(row.limit, prefix, 1);

@@ -138,6 +138,20 @@ impl Emitter<'_> {
                 let y = self.under(wanted, |e| e.bool_value(y));
                 Value::Bool(if *op == Binary::And { self.and(x, y) } else { self.or(x, y) })
             }
+            Expr::Binary(op @ (Binary::IntDiv | Binary::IntMod | Binary::Mul), x, y)
+                if let Expr::Pow2(power) = &**y =>
+            {
+                let (x, power) = (self.int_value(x), self.int_value(power));
+                Value::Int(match op {
+                    Binary::Mul => self.int_shift(x, power),
+                    Binary::IntDiv => self.int_shift_down(x, power),
+                    _ => {
+                        let quotient = self.int_shift_down(x, power);
+                        let whole = self.int_shift(quotient, power);
+                        self.int_sub(x, whole)
+                    }
+                })
+            }
             Expr::Binary(op, x, y) => {
                 let (x, y) = (self.value(x), self.value(y));
                 self.binary(*op, x, y)
@@ -152,6 +166,15 @@ impl Emitter<'_> {
                 let x = self.under(c, |e| e.value(x));
                 let y = self.under(otherwise, |e| e.value(y));
                 self.choose(c, x, y)
+            }
+            Expr::Pow2(x) => {
+                let x = self.int_value(x);
+                Value::Int(self.int_shift(Int::constant(1), x))
+            }
+            Expr::Order(x) => {
+                let x = self.float_value(x);
+                let x = self.float(x);
+                Value::Int(self.order(x).into())
             }
             Expr::CeilLog2(x) => {
                 let x = self.int_value(x);

@@ -321,6 +321,36 @@ impl Emitter<'_> {
         .into()
     }
 
+    /// `x * 2^power`.
+    pub(crate) fn int_shift(&mut self, x: Int, power: Int) -> Int {
+        let x = self.int(x);
+        let part = power.known().map_or_else(|| Part::from(self.int(power)), Part::from);
+        let power = self.int_operand(power);
+        self.number("shl", [x.into(), part, Part::None], |e| e.k.shl("int", x, power)).into()
+    }
+
+    /// `floor(x / 2^power)`.
+    pub(crate) fn int_shift_down(&mut self, x: Int, power: Int) -> Int {
+        let x = self.int(x);
+        let part = power.known().map_or_else(|| Part::from(self.int(power)), Part::from);
+        let power = self.int_operand(power);
+        self.number("shr_by", [x.into(), part, Part::None], |e| e.k.shr_s("int", x, power)).into()
+    }
+
+    /// An int that is larger where a score is better: the bits, those of negative numbers but the sign inverted.
+    pub(crate) fn order(&mut self, x: Reg<F32>) -> Reg<B32> {
+        self.number("order", [x.into(), Part::None, Part::None], |e| {
+            let number = e.k.setp_f("cond", x, Cmp::Eq, x);
+            // -0 becomes +0.
+            let x = e.k.add_rn("real", x, 0.0);
+            let bits = e.k.bits_of("int", x);
+            let sign = e.k.shr_s("int", bits, 31);
+            let flip = e.k.shr_u("int", sign, 1);
+            let ordered = e.k.xor("int", bits, flip);
+            e.k.selp::<B32>("int", ordered, i32::MIN + 1, number)
+        })
+    }
+
     /// The least `l >= 0` with `2^l >= x`: 32 less the leading zeros of `x - 1`, where that is positive.
     pub(crate) fn int_ceil_log2(&mut self, x: Int) -> Int {
         let below = self.int_min_max(true, x.plus(-1), Int::constant(0));

@@ -36,9 +36,19 @@ pub(super) fn constant(global: &Global, expr: &Expr) -> Result<f64, String> {
             }
         }
         Expr::CeilLog2(x) => Ok(ceil_log2(constant(global, x)?)),
+        Expr::Pow2(x) => Ok(constant(global, x)?.exp2()),
         Expr::Cast(to, x) => Ok(cast(*to, constant(global, x)?)),
         other => Err(format!("{other:?} is not known before launch")),
     }
+}
+
+/// An int that is larger where a score is better.
+fn order(x: f32) -> f64 {
+    if x.is_nan() {
+        return f64::from(i32::MIN + 1);
+    }
+    let size = f64::from(x.abs().to_bits());
+    if x < 0.0 { -1.0 - size } else { size }
 }
 
 /// The least `l >= 0` with `2^l >= x`, by counting.
@@ -131,6 +141,8 @@ impl Place<'_> {
                 }
             }
             Expr::CeilLog2(x) => Ok(ceil_log2(self.value(x)?)),
+            Expr::Pow2(x) => Ok(self.value(x)?.exp2()),
+            Expr::Order(x) => Ok(order(self.value(x)? as f32)),
             Expr::Cast(to, x) => Ok(cast(*to, self.value(x)?)),
             Expr::Reduce { op, var, lo, hi, body } => {
                 let (lo, hi) = (self.int(lo)?, self.int(hi)?);

@@ -62,6 +62,11 @@ pub enum Expr {
     If(Box<Expr>, Box<Expr>, Box<Expr>),
     /// The least `l >= 0` with `2^l >= x`: how often `x` things are halved until one is left.
     CeilLog2(Box<Expr>),
+    /// `2^x` of an int, `0 <= x <= 30`. Dividing by it is a shift.
+    Pow2(Box<Expr>),
+    /// An int of 32 bits that is larger where an f32 is a better score: numbers by size, -0 as +0, NaN below all. There
+    /// is none for which 1 less does not fit in 32 bits.
+    Order(Box<Expr>),
     /// A conversion: int to float; float to int (towards -inf); bool to int or float (0 or 1).
     Cast(ScalarType, Box<Expr>),
     /// A reduction over `lo <= var < hi` in order: the general form, for what is no matrix product. Empty: as
@@ -200,6 +205,15 @@ impl Expr {
         }
     }
 
+    /// `2^self`, for an int from 0 to 30.
+    #[must_use]
+    pub fn pow2(self) -> Self {
+        match self {
+            Self::Int(power @ 0..=30) => Self::Int(1 << power),
+            power => Self::Pow2(Box::new(power)),
+        }
+    }
+
     /// A conversion.
     #[must_use]
     pub fn cast(to: ScalarType, x: Self) -> Self {
@@ -222,6 +236,7 @@ impl Expr {
             Self::Unary(Unary::Not, x) => i64::from(go(x)? == 0),
             Self::Unary(Unary::Neg, x) => go(x)?.checked_neg()?,
             Self::CeilLog2(x) => ceil_log2(go(x)?),
+            Self::Pow2(x) => 1_i64.checked_shl(u32::try_from(go(x)?).ok()?)?,
             Self::If(c, x, y) => {
                 if go(c)? == 0 {
                     go(y)?
@@ -273,7 +288,9 @@ impl Expr {
             | Self::Col => Vec::new(),
             Self::Load { index, .. } => index.iter().collect(),
             Self::At { row: x, col: y, .. } | Self::Binary(_, x, y) | Self::Compare(_, x, y) => vec![x, y],
-            Self::Unary(_, x) | Self::Cast(_, x) | Self::CeilLog2(x) => vec![x],
+            Self::Unary(_, x) | Self::Cast(_, x) | Self::CeilLog2(x) | Self::Pow2(x) | Self::Order(x) => {
+                vec![x]
+            }
             Self::If(c, x, y) => vec![c, x, y],
             Self::Reduce { lo, hi, body, .. } => vec![lo, hi, body],
         }
@@ -312,6 +329,8 @@ impl Expr {
             Self::If(c, x, y) => go(c).then(go(x), go(y)),
             Self::Cast(to, x) => Self::Cast(*to, boxed(x)),
             Self::CeilLog2(x) => go(x).ceil_log2(),
+            Self::Pow2(x) => go(x).pow2(),
+            Self::Order(x) => Self::Order(boxed(x)),
             Self::Reduce { op, var, lo, hi, body } => {
                 Self::Reduce { op: *op, var: *var, lo: boxed(lo), hi: boxed(hi), body: boxed(body) }
             }

@@ -365,6 +365,8 @@ impl Text<'_> {
                 };
                 format!("{to}({})", e(x))
             }
+            Expr::Pow2(x) => format!("pow2({})", e(x)),
+            Expr::Order(x) => format!("order({})", e(x)),
             Expr::CeilLog2(x) => format!("ceil_log2({})", e(x)),
             Expr::Reduce { op, var, lo, hi, body } => format!(
                 "{}({} in {} .. {}: {})",

@@ -102,7 +102,11 @@ pub fn type_of(program: &Program, kernel: Option<&Kernel>, expr: &Expr) -> Resul
             want(y, found)?;
             found
         }
-        Expr::CeilLog2(x) => {
+        Expr::Order(x) => {
+            want(x, F32)?;
+            Int
+        }
+        Expr::CeilLog2(x) | Expr::Pow2(x) => {
             want(x, Int)?;
             Int
         }

@@ -26,6 +26,7 @@ use dmac_ir::{Binary, Compare, NodeId, Op, Ties, Unary, Var};
 /// The sorted keys in memory. All are `[.., row..., place]`; the first axis is one of two buffers, or the round.
 struct Sorted {
     keys: TensorId,
+    /// [`Expr::Order`] of the scores.
     scores: TensorId,
     lefts: TensorId,
 }
@@ -79,17 +80,9 @@ fn not(x: Expr) -> Expr {
 }
 
 impl Member {
-    /// Whether a score is better: larger, or a number where the other is NaN. (`-0 == +0`.)
-    fn better(x: &Expr, y: &Expr) -> Expr {
-        let is_nan = |x: &Expr, op| Expr::compare(op, x.clone(), x.clone());
-        let nan = Expr::and(is_nan(y, Compare::Ne), is_nan(x, Compare::Eq));
-        Expr::or(Expr::compare(Compare::Gt, x.clone(), y.clone()), nan)
-    }
-
-    /// Whether this one stands before `other`; `wins` says so of equal ones.
-    fn before(&self, other: &Self, wins: Expr) -> Expr {
-        let score =
-            wins.then(not(Self::better(&other.score, &self.score)), Self::better(&self.score, &other.score));
+    /// Whether this one stands before `other`, whose score is lower by 1 where equal ones do.
+    fn before(&self, other: &Self) -> Expr {
+        let score = Expr::lt(other.score.clone(), self.score.clone());
         // Where one of two conditions holds, whoever satisfies it comes first.
         let first = |own: &Option<Expr>, other: &Option<Expr>, rest: Expr| match (own, other) {
             (Some(own), Some(other)) => own
@@ -169,7 +162,7 @@ impl Lowering<'_> {
         };
         let sorted = Sorted {
             keys: tensor("sorted", Element::I32, Expr::Int(2)),
-            scores: tensor("sorted_score", Element::F32, Expr::Int(2)),
+            scores: tensor("sorted_score", Element::I32, Expr::Int(2)),
             lefts: tensor("from_left", Element::I32, levels.clone()),
         };
         self.fill_sorted(&life, &sorted);
@@ -206,9 +199,9 @@ impl Lowering<'_> {
         points: &mut Points,
         (buffer, place): (Expr, Expr),
         name: &str,
-    ) -> (Vec<Stmt>, Member, VarId) {
+    ) -> (Vec<Stmt>, Member) {
         let key = points.int(&format!("{name}_key"));
-        let score = points.cx.kernel.add_var(format!("{name}_score"), ScalarType::F32);
+        let score = points.int(&format!("{name}_score"));
         let at = points.at(buffer, place);
         let mut stmts = Vec::new();
         if !life.all_enter || life.forcing.is_some() || life.class.is_some() {
@@ -223,7 +216,7 @@ impl Lowering<'_> {
         });
         let forced = life.forcing.map(|node| self.scalar(kernel, node, &inside));
         let class = life.class.map(|node| self.scalar(kernel, node, &inside));
-        (stmts, Member { score: Expr::Var(score), enters, forced, class }, key)
+        (stmts, Member { score: Expr::Var(score), enters, forced, class })
     }
 
     /// Keys in the order of their index.
@@ -231,7 +224,7 @@ impl Lowering<'_> {
         let mut points = self.points(life, "rank_start", self.var_name(life.over));
         let place = points.place.clone();
         let inside = points.env.with(life.over, place.clone());
-        let score = self.scalar(&mut points.cx.kernel, life.score, &inside);
+        let score = Expr::Order(Box::new(self.scalar(&mut points.cx.kernel, life.score, &inside)));
         let index = points.at(Expr::Int(0), place.clone());
         let stmts = vec![
             Stmt::StoreElem { tensor: sorted.keys, index: index.clone(), value: place.clone() },
@@ -248,41 +241,40 @@ impl Lowering<'_> {
         let place = points.place.clone();
         let level = points.int("level");
         points.cx.kernel.rounds = Some(Rounds { var: level, count: levels });
-        let (half, step) = (points.int("half"), points.int("step"));
         let (run, middle, stop) = (points.int("run"), points.int("middle"), points.int("stop"));
         let from_left = points.cx.kernel.add_var("from_left", ScalarType::Bool);
-        let wins = points.cx.kernel.add_var("wins", ScalarType::Bool);
         let (lo, hi, probe) = (points.int("lo"), points.int("hi"), points.int("probe"));
         let (own, target) = (points.int("own"), points.int("target"));
-        let two = || Expr::Int(2);
-        let source = Expr::binary(Binary::IntMod, v(level), two());
+        let source = Expr::binary(Binary::IntMod, v(level), Expr::Int(2));
         let length = points.length.clone();
-        let whole = v(half) * two();
-        let (before_own, own_member, _) =
+        let (half, whole) = (v(level).pow2(), (v(level) + Expr::Int(1)).pow2());
+        let (before_own, own_member) =
             self.member(life, sorted, &mut points, (source.clone(), place.clone()), "own");
-        let (before_probe, probed, _) =
+        let (before_probe, probed) =
             self.member(life, sorted, &mut points, (source.clone(), v(probe)), "other");
         // Equal ones: the keys of the right run have the higher indices.
         let other_wins = match life.ties {
             Ties::High => v(from_left),
             Ties::Low => not(v(from_left)),
         };
-        let beats = probed.before(&own_member, v(wins));
+        let beats = probed.before(&own_member);
         let search = points.search(lo, hi, v(level) + Expr::Int(1), probe, (before_probe, beats));
         let start = v(from_left).then(v(run), v(middle));
         let other_start = v(from_left).then(v(middle), v(run));
         let lefts = v(from_left).then(v(own) + Expr::Int(1), v(lo) - other_start.clone());
         let mut stmts = vec![
             set(run, place.clone().int_div(whole.clone()) * whole.clone()),
-            set(middle, (v(run) + v(half)).min(length.clone())),
+            set(middle, (v(run) + half).min(length.clone())),
             set(stop, (v(run) + whole).min(length.clone())),
             set(from_left, Expr::lt(place.clone(), v(middle))),
-            set(wins, other_wins),
             set(own, place.clone() - start),
             set(lo, other_start.clone()),
             set(hi, v(from_left).then(v(stop), v(middle))),
         ];
         stmts.extend(before_own);
+        if let Expr::Var(score) = own_member.score {
+            stmts.push(set(score, v(score) - Expr::cast(ScalarType::Int, other_wins)));
+        }
         stmts.push(search);
         stmts.push(set(target, v(run) + v(own) + (v(lo) - other_start)));
         let to = points.at(Expr::Int(1) - source.clone(), v(target));
@@ -293,11 +285,7 @@ impl Lowering<'_> {
         }
         let index = points.at(v(level), v(target));
         stmts.push(Stmt::StoreElem { tensor: sorted.lefts, index, value: lefts });
-        let out = vec![
-            set(half, Expr::Int(1)),
-            upto(step, v(level), vec![set(half, v(half) * two())]),
-            when(Expr::lt(place, length), stmts),
-        ];
+        let out = vec![when(Expr::lt(place, length), stmts)];
         self.finish(points.cx.close(out));
     }
 
@@ -386,15 +374,15 @@ impl Lowering<'_> {
     ) -> Vec<Stmt> {
         let v = Expr::Var;
         let (first, last, left) = (points.int("first"), points.int("last"), points.int("left"));
-        let (skipped, half, step) = (points.int("skipped"), points.int("half"), points.int("step"));
+        let (skipped, step) = (points.int("skipped"), points.int("step"));
         let ranged = range.0 != Expr::Int(0);
         let lefts = |points: &Points, place: VarId| {
             let level = levels.clone() - Expr::Int(1) - v(step);
             Expr::load(sorted.lefts, points.at(level, v(found) + v(place) - Expr::Int(1)))
         };
         let need = points.int("need");
-        let doubling = points.int("step");
-        let mut body = vec![set(half, v(half).int_div(Expr::Int(2)))];
+        let half = (levels.clone() - Expr::Int(1) - v(step)).pow2();
+        let mut body = Vec::new();
         if ranged {
             let some = Expr::lt(Expr::Int(0), v(first));
             body.push(set(skipped, some.then(lefts(points, first), Expr::Int(0))));
@@ -406,7 +394,7 @@ impl Lowering<'_> {
         let mut otherwise = vec![
             set(need, v(need) - here.clone()),
             set(last, v(last) - v(left)),
-            set(found, v(found) + v(half)),
+            set(found, v(found) + half),
         ];
         if ranged {
             then.push(set(first, v(skipped)));
@@ -417,8 +405,6 @@ impl Lowering<'_> {
             set(found, Expr::Int(0)),
             set(need, nth),
             set(last, range.1),
-            set(half, Expr::Int(1)),
-            upto(doubling, levels.clone(), vec![set(half, v(half) * Expr::Int(2))]),
             upto(step, levels.clone(), body),
         ];
         if ranged {
