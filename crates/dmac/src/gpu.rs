@@ -58,15 +58,15 @@ pub fn schedule_target(target: PtxTarget) -> dmac_schedule::Target {
 
 /// A compiled attention for a GPU. One serves all lengths, batch sizes and head counts.
 pub struct GpuAttention {
-    compiled: Compiled,
-    ptx: PtxProgram,
+    compiled: Arc<Compiled>,
+    ptx: Arc<PtxProgram>,
     loaded: Loaded,
 }
 
 /// The kernels, where they will run.
 enum Loaded {
-    Cuda(Arc<CudaDevice>, dmac_cuda::Kernels),
-    Interpreter(Box<dmac_ptx_interp::Module>, dmac_ptx_interp::Options),
+    Cuda(Arc<CudaDevice>, Arc<dmac_cuda::Kernels>),
+    Interpreter(Arc<dmac_ptx_interp::Module>, dmac_ptx_interp::Options),
 }
 
 /// Device memory of one call, and what runs in it.
@@ -92,14 +92,15 @@ trait Executor {
     fn download(&self, address: u64, bytes: usize) -> Result<Vec<u8>, RunError>;
 }
 
-/// A call whose tensors are on the device.
-pub struct GpuCall<'a> {
-    attention: &'a GpuAttention,
+/// A call whose tensors are on the device. It keeps all that it needs, the kernels too.
+pub struct GpuCall {
+    compiled: Arc<Compiled>,
+    ptx: Arc<PtxProgram>,
     sizes: Vec<i64>,
     params: Vec<ParamValue>,
     places: Vec<Placed>,
     launches: Vec<Launch>,
-    executor: Box<dyn Executor + 'a>,
+    executor: Box<dyn Executor>,
     workspace_bytes: usize,
     timings: Vec<(String, Duration)>,
 }
@@ -136,16 +137,16 @@ impl GpuAttention {
             Gpu::Cuda(device) => {
                 let kernels =
                     dmac_cuda::Kernels::load(device, &ptx).map_err(|error| vec![diagnostic(&error)])?;
-                Loaded::Cuda(device.clone(), kernels)
+                Loaded::Cuda(device.clone(), Arc::new(kernels))
             }
             Gpu::Interpreter(options) => {
                 let module = dmac_ptx_interp::parse(&ptx.text).map_err(|error| {
                     vec![Diagnostic::error(Code::E0505, format!("the emitted PTX: {error}"))]
                 })?;
-                Loaded::Interpreter(Box::new(module), options.clone())
+                Loaded::Interpreter(Arc::new(module), options.clone())
             }
         };
-        Ok(Self { compiled, ptx, loaded })
+        Ok(Self { compiled: Arc::new(compiled), ptx: Arc::new(ptx), loaded })
     }
 
     /// What was compiled.
@@ -162,11 +163,14 @@ impl GpuAttention {
     ///
     /// # Errors
     /// Arguments that do not fit, or memory that cannot be had.
-    pub fn bind(&self, arguments: &Arguments<'_>) -> Result<GpuCall<'_>, RunError> {
+    pub fn bind(&self, arguments: &Arguments<'_>) -> Result<GpuCall, RunError> {
         let bound = arguments.bind(&self.compiled.graph, &self.compiled.program)?;
-        let mut executor: Box<dyn Executor + '_> = match &self.loaded {
-            Loaded::Cuda(device, kernels) => Box::new(OnCuda::new(device, kernels, &self.ptx)),
-            Loaded::Interpreter(module, options) => Box::new(OnInterpreter::new(module, &self.ptx, options)),
+        let ptx = self.ptx.clone();
+        let mut executor: Box<dyn Executor> = match &self.loaded {
+            Loaded::Cuda(device, kernels) => Box::new(OnCuda::new(device.clone(), kernels.clone(), ptx)),
+            Loaded::Interpreter(module, options) => {
+                Box::new(OnInterpreter::new(module.clone(), ptx, options.clone()))
+            }
         };
         let workspace_bytes =
             self.ptx.workspaces(&bound.sizes, &bound.params).map_err(cannot_launch)?.bytes as usize;
@@ -174,8 +178,10 @@ impl GpuAttention {
         let call = Call { sizes: &bound.sizes, params: &bound.params, tensors: &places };
         let launches = self.ptx.launches(&call).map_err(cannot_launch)?;
         let (sizes, params) = (bound.sizes, bound.params);
+        let (compiled, ptx) = (self.compiled.clone(), self.ptx.clone());
         Ok(GpuCall {
-            attention: self,
+            compiled,
+            ptx,
             sizes,
             params,
             places,
@@ -240,7 +246,7 @@ impl GpuAttention {
     }
 }
 
-impl GpuCall<'_> {
+impl GpuCall {
     /// Runs it once and waits for it.
     ///
     /// # Errors
@@ -274,9 +280,9 @@ impl GpuCall<'_> {
     /// # Errors
     /// [`RunError::Device`].
     pub fn results(&self, observe: bool) -> Result<Results, RunError> {
-        let ptx = &self.attention.ptx;
+        let ptx = &self.ptx;
         let mut tensors = Vec::new();
-        for (at, output) in self.attention.compiled.graph.outputs.iter().enumerate() {
+        for (at, output) in self.compiled.graph.outputs.iter().enumerate() {
             let id = ptx.tensors.iter().position(|tensor| tensor.role == Role::Output(at));
             let id = id.expect("every output of the graph is a tensor of the program");
             tensors.push((output.name.clone(), self.tensor(TensorId(id as u32))?));
@@ -299,7 +305,7 @@ impl GpuCall<'_> {
 
     /// A contiguous tensor of the program.
     fn tensor(&self, id: TensorId) -> Result<Tensor, RunError> {
-        let ptx = &self.attention.ptx;
+        let ptx = &self.ptx;
         let dims = ptx.dims(id, &self.sizes, &self.params).map_err(cannot_launch)?;
         let dims: Vec<usize> = dims.into_iter().map(|dim| dim as usize).collect();
         let element = ptx.tensor(id).element;

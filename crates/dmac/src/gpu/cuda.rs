@@ -10,22 +10,23 @@ use dmac_codegen_ptx::{Launch, PtxProgram};
 use dmac_cuda::{Buffer, Device, Error, Kernels};
 use dmac_runtime::{Bound, RunError};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A kernel that takes longer is taken for stuck.
 const LIMIT: Duration = Duration::from_mins(2);
 
 /// Device memory of a call.
-pub(super) struct OnCuda<'a> {
-    device: &'a Device,
-    kernels: &'a Kernels,
-    program: &'a PtxProgram,
+pub(super) struct OnCuda {
+    device: Arc<Device>,
+    kernels: Arc<Kernels>,
+    program: Arc<PtxProgram>,
     /// By address.
     buffers: BTreeMap<u64, Buffer>,
 }
 
-impl<'a> OnCuda<'a> {
-    pub fn new(device: &'a Device, kernels: &'a Kernels, program: &'a PtxProgram) -> Self {
+impl OnCuda {
+    pub fn new(device: Arc<Device>, kernels: Arc<Kernels>, program: Arc<PtxProgram>) -> Self {
         Self { device, kernels, program, buffers: BTreeMap::new() }
     }
 
@@ -50,7 +51,7 @@ impl<'a> OnCuda<'a> {
             // SAFETY: the launches were computed from the places of this call's buffers, which this struct holds, and
             // the program's sizes; kernels stay inside the tensors that these describe.
             let milliseconds =
-                self.device.milliseconds(|| unsafe { prepared.launch_one(self.device, at) }, LIMIT)?;
+                self.device.milliseconds(|| unsafe { prepared.launch_one(&self.device, at) }, LIMIT)?;
             timings.push((
                 self.program.entries[launch.entry].name.clone(),
                 Duration::from_secs_f64(milliseconds / 1e3),
@@ -67,7 +68,7 @@ impl<'a> OnCuda<'a> {
         let graph = self.device.capture(|| {
             (0..runs).try_for_each(|_| {
                 // SAFETY: as in `launch_all`.
-                unsafe { prepared.launch(self.device) }
+                unsafe { prepared.launch(&self.device) }
             })
         })?;
         let once = || {
@@ -79,11 +80,11 @@ impl<'a> OnCuda<'a> {
     }
 }
 
-impl Executor for OnCuda<'_> {
+impl Executor for OnCuda {
     fn upload(&mut self, bytes: &[u8]) -> Result<u64, RunError> {
         let mut buffer = self.device.allocate(bytes.len()).map_err(|error| device_error(&error))?;
         if !bytes.is_empty() {
-            buffer.write(self.device, bytes).map_err(|error| device_error(&error))?;
+            buffer.write(&self.device, bytes).map_err(|error| device_error(&error))?;
         }
         Ok(self.keep(buffer))
     }
@@ -121,6 +122,6 @@ impl Executor for OnCuda<'_> {
         let (start, buffer) =
             self.buffers.range(..=address).next_back().expect("a placed tensor is in a buffer");
         let offset = (address - start) as usize;
-        buffer.download_range(self.device, offset..offset + bytes).map_err(|error| device_error(&error))
+        buffer.download_range(&self.device, offset..offset + bytes).map_err(|error| device_error(&error))
     }
 }

@@ -9,20 +9,21 @@ use dmac_ptx_interp::{Arg, Buffer, Memory, Module, Options, Swizzle, TensorEleme
 use dmac_runtime::{Bound, RunError};
 use dmac_schedule::kernel::{Element, TensorId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Interpreted memory of a call.
-pub(super) struct OnInterpreter<'a> {
-    module: &'a Module,
-    program: &'a PtxProgram,
-    options: &'a Options,
+pub(super) struct OnInterpreter {
+    module: Arc<Module>,
+    program: Arc<PtxProgram>,
+    options: Options,
     memory: Memory,
     /// By address.
     buffers: BTreeMap<u64, Buffer>,
 }
 
-impl<'a> OnInterpreter<'a> {
-    pub fn new(module: &'a Module, program: &'a PtxProgram, options: &'a Options) -> Self {
+impl OnInterpreter {
+    pub fn new(module: Arc<Module>, program: Arc<PtxProgram>, options: Options) -> Self {
         Self { module, program, options, memory: Memory::new(), buffers: BTreeMap::new() }
     }
 
@@ -67,7 +68,7 @@ impl<'a> OnInterpreter<'a> {
     }
 }
 
-impl Executor for OnInterpreter<'_> {
+impl Executor for OnInterpreter {
     fn upload(&mut self, bytes: &[u8]) -> Result<u64, RunError> {
         // A tensor map of nothing still lies in an allocation.
         let buffer =
@@ -110,12 +111,12 @@ impl Executor for OnInterpreter<'_> {
             let arguments: Vec<Arg> =
                 launch.arguments.iter().map(|argument| self.argument(argument)).collect();
             let start = Instant::now();
-            dmac_ptx_interp::Launch::new(self.module, name)
+            dmac_ptx_interp::Launch::new(&self.module, name)
                 .grid(launch.grid)
                 .block([launch.threads, 1, 1])
                 .dynamic_smem(launch.shared_bytes)
                 .args(arguments)
-                .run(&mut self.memory, self.options)
+                .run(&mut self.memory, &self.options)
                 .map_err(|findings| {
                     let all: Vec<String> = findings.iter().map(ToString::to_string).collect();
                     RunError::Device { code: "E0505", message: format!("`{name}`: {}", all.join("\n")) }
