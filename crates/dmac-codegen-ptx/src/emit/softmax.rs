@@ -25,7 +25,9 @@ impl Emitter<'_> {
     }
 
     /// One step of the online softmax, in powers of two. The maximum times log2(e) is rounded once for a row, and the
-    /// factor of the old sum is made of the same rounded numbers: the rounding cancels.
+    /// factor of the old sum is made of the same rounded numbers: the rounding cancels. `.rn` keeps the products from
+    /// being contracted with the subtraction: the factor would be off by a rounding, and their product over thousands of
+    /// tiles by as many.
     pub(crate) fn online_softmax(
         &mut self,
         scores: TileId,
@@ -68,9 +70,9 @@ impl Emitter<'_> {
             self.across_quad(MapReduction::Max, max);
             // While nothing is attended the maximum is -inf; 0 in its place makes all weights 0.
             let none = self.k.setp_f("cond", max, Cmp::Eq, f32::NEG_INFINITY);
-            let shift = self.k.mul("shift", max, LOG2_E);
+            let shift = self.k.mul_rn("shift", max, LOG2_E);
             self.k.selp::<F32>(shift, 0.0, shift, none);
-            let old = self.k.mul("real", maxima[row], LOG2_E);
+            let old = self.k.mul_rn("real", maxima[row], LOG2_E);
             let power = self.k.sub("real", old, shift);
             let alpha: Reg<F32> = self.k.reg("alpha");
             self.power_of_two(alpha, power);

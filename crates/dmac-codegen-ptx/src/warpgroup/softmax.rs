@@ -193,8 +193,11 @@ impl Groups<'_, '_> {
             // Minus infinity minus itself is NaN: a row without keys subtracts zero.
             let none = k.setp_f("none", new, Cmp::Eq, f32::NEG_INFINITY);
             let finite = k.selp::<F32>("finite_max", 0.0, new, none);
-            let shift = k.mul("shift", finite, -scale);
-            let power = k.fma("alpha_power", max[r], scale, shift);
+            // The factor is made of the rounded numbers that weights were made of, so that their rounding cancels: with
+            // an fma it would be off by a rounding, and the factors of thousands of tiles by as many.
+            let shift = k.mul_rn("shift", finite, -scale);
+            let old = k.mul_rn("old_shift", max[r], -scale);
+            let power = k.sub("alpha_power", shift, old);
             let ratio = k.ex2("ratio", power);
             k.mul(alpha[r], alpha[r], ratio);
             k.mul(sum[r], sum[r], ratio);
