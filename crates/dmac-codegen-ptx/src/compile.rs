@@ -1,8 +1,9 @@
 //! A whole program: a module with an entry for each kernel.
 
 use crate::emit::heap::row_words;
+use crate::emit::rounds::GROUP_POINTS;
 use crate::emit::{Emitter, parameters};
-use crate::plan::{POINT_THREADS, Plan, unsupported};
+use crate::plan::{GROUP_ROUNDS, POINT_THREADS, Plan, unsupported};
 use crate::program::{Entry, ParamSpec, PtxProgram};
 use crate::warpgroup::{self, Layout};
 use dmac_ir::Compare;
@@ -35,7 +36,7 @@ pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Box<Diag
     let mut entries = Vec::new();
     let mut requires = program.requires.clone();
     for kernel in &program.kernels {
-        let (plan, layout) = if warpgroup::has_roles(kernel) && target == Target::Sm90a {
+        let (mut plan, layout) = if warpgroup::has_roles(kernel) && target == Target::Sm90a {
             let (layout, plan) = Layout::new(program, kernel, limit)?;
             (plan, Some(layout))
         } else {
@@ -48,21 +49,26 @@ pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Box<Diag
             tensors.push(decl);
             TensorId(tensors.len() as u32 - 1)
         });
+        let name = format!("{}_{}", identifier(&program.name), identifier(&kernel.name));
+        let mut rounds = kernel.rounds.as_ref().map_or(Expr::Int(1), |rounds| rounds.count.clone());
+        if plan.point_threads && kernel.rounds.as_ref().is_some_and(|rounds| rounds.doubling) {
+            let (entry, compiled) = group_rounds(program, kernel, target, &plan, &name);
+            entries.push(entry);
+            module.kernels.push(compiled);
+            rounds = (rounds - Expr::Int(i64::from(GROUP_ROUNDS))).max(Expr::Int(0));
+            plan.first_round = GROUP_ROUNDS;
+        }
         let mut params = parameters(program, kernel);
         params.extend(heaps.map(ParamSpec::Pointer));
         if layout.is_some() {
             params.extend(warpgroup::tensor_maps(kernel).into_iter().map(ParamSpec::TensorMap));
         }
-        let name = format!("{}_{}", identifier(&program.name), identifier(&kernel.name));
         let mut emitter = Emitter::new(Assembler::new(&name, target), program, kernel, &plan, &params);
         match layout {
             Some(layout) => warpgroup::emit(&mut emitter, layout),
             None => emitter.kernel_body(heaps),
         }
-        let compiled = emitter.k.finish().unwrap_or_else(|errors| {
-            let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            panic!("codegen: kernel `{}` of `{}`: {}", kernel.name, program.name, list.join("; "))
-        });
+        let compiled = finish(emitter);
         let blocks = if let Some(blocks) = heap_blocks {
             blocks
         } else if plan.point_threads {
@@ -78,17 +84,14 @@ pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Box<Diag
             grid: [blocks, Expr::Int(1), Expr::Int(1)],
             threads: plan.threads(),
             shared_bytes: Expr::Int(i64::from(plan.shared_bytes)),
-            rounds: kernel.rounds.as_ref().map_or(Expr::Int(1), |rounds| rounds.count.clone()),
+            rounds,
         });
         module.kernels.push(compiled);
     }
-    if let Some(twice) = entries
-        .iter()
-        .enumerate()
-        .find(|(at, entry)| entries[..*at].iter().any(|other| other.name == entry.name))
-    {
-        let kernel = &program.kernels[twice.0];
-        return Err(unsupported(program, kernel, "another kernel has its name"));
+    for (at, kernel) in program.kernels.iter().enumerate() {
+        if program.kernels[..at].iter().any(|other| identifier(&other.name) == identifier(&kernel.name)) {
+            return Err(unsupported(program, kernel, "another kernel has its name"));
+        }
     }
     Ok(PtxProgram {
         name: program.name.clone(),
@@ -101,6 +104,43 @@ pub fn compile(program: &Program, target: Target) -> Result<PtxProgram, Box<Diag
         tensors,
         requires,
         selections: program.selections.clone(),
+    })
+}
+
+/// The launch that runs the first rounds of a kernel, a group of points in each block.
+fn group_rounds(
+    program: &Program,
+    kernel: &Kernel,
+    target: Target,
+    plan: &Plan,
+    name: &str,
+) -> (Entry, dmac_ptx::Kernel) {
+    let name = format!("{name}_in_blocks");
+    let plan = plan.of_group_rounds();
+    let mut params = parameters(program, kernel);
+    params.retain(|param| *param != ParamSpec::Round);
+    let mut emitter = Emitter::new(Assembler::new(&name, target), program, kernel, &plan, &params);
+    emitter.group_rounds();
+    let mut axes: Vec<Expr> = kernel.grid.iter().map(|axis| axis.extent.clone()).collect();
+    let last = axes.pop().expect("rounds have points");
+    axes.push(last.ceil_div(Expr::Int(i64::from(GROUP_POINTS))));
+    let entry = Entry {
+        name,
+        params,
+        grid: [axes.into_iter().fold(Expr::Int(1), |blocks, axis| blocks * axis), Expr::Int(1), Expr::Int(1)],
+        threads: plan.threads(),
+        shared_bytes: Expr::Int(0),
+        rounds: Expr::Int(1),
+    };
+    (entry, finish(emitter))
+}
+
+/// The finished kernel of an emitter.
+fn finish(emitter: Emitter<'_>) -> dmac_ptx::Kernel {
+    let (program, kernel) = (&emitter.program.name, &emitter.kernel.name);
+    emitter.k.finish().unwrap_or_else(|errors| {
+        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        panic!("codegen: kernel `{kernel}` of `{program}`: {}", list.join("; "))
     })
 }
 

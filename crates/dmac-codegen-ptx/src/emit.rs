@@ -11,6 +11,7 @@ pub(crate) mod heap;
 mod math;
 mod matmul;
 pub(crate) mod memory;
+pub(crate) mod rounds;
 pub(crate) mod scalar;
 mod softmax;
 mod stmt;
@@ -110,6 +111,9 @@ pub(crate) fn parameters(program: &Program, kernel: &Kernel) -> Vec<ParamSpec> {
     }
     for heap in &kernel.heaps {
         note(&heap.capacity);
+    }
+    if let Some(rounds) = &kernel.rounds {
+        note(&rounds.count);
     }
     let mut named = Vec::new();
     for stmt in &kernel.body {
@@ -239,6 +243,7 @@ impl<'p> Emitter<'p> {
         let e = &mut emitter;
         if let (Some(param), Some(rounds)) = (round, &kernel.rounds) {
             let register = e.k.ld_param("round", param);
+            e.k.add(register, register, plan.first_round);
             e.vars[rounds.var.0 as usize] = Some(AnyReg::B32(register));
         }
         for (size, param) in sizes {

@@ -25,6 +25,10 @@ pub(crate) const WARP_ROWS: usize = 16;
 const MAPPING_THREADS: u32 = 128;
 /// Threads of a block, where each has a grid point of its own.
 pub(crate) const POINT_THREADS: u32 = 256;
+/// Threads of a block that runs the first rounds of a kernel.
+pub(crate) const GROUP_THREADS: u32 = 1024;
+/// How many rounds, where groups double, a block can run alone: two points a thread.
+pub(crate) const GROUP_ROUNDS: u32 = 11;
 /// Warps of a block that filters.
 pub(crate) const FILTER_WARPS: u32 = 8;
 
@@ -65,6 +69,8 @@ pub(crate) struct Plan {
     pub counters: u32,
     /// Whether each thread has a grid point of its own.
     pub point_threads: bool,
+    /// The number of the first round that is a launch of its own.
+    pub first_round: u32,
     /// Tensors that the kernel writes.
     pub written: BTreeSet<TensorId>,
     /// Tiles whose elements are weights of an online softmax: at most 1, so that they can be rounded to a storage type.
@@ -229,6 +235,7 @@ impl Plan {
             shared_bytes: offset,
             counters,
             point_threads,
+            first_round: 0,
             written: uses.written,
             weights: uses.weights,
             fragment_operands,
@@ -263,6 +270,11 @@ impl Plan {
             });
         }
         misfit
+    }
+
+    /// The plan of a launch that runs a kernel's first rounds in blocks.
+    pub fn of_group_rounds(&self) -> Self {
+        Self { warps: GROUP_THREADS / WARP, ..self.clone() }
     }
 
     /// How a tile is held.

@@ -211,6 +211,10 @@ pub struct Rounds {
     pub var: VarId,
     /// How many rounds: an expression over sizes, parameters and constants.
     pub count: Expr,
+    /// Whether round r, from 0, brings together no more than `2^(r + 1)` neighbours: what a point reads was written, in
+    /// the round before, by points of its own group, which start at multiples of that number along the last axis. (Groups
+    /// may then be ahead of each other.)
+    pub doubling: bool,
 }
 
 /// An axis of a grid.

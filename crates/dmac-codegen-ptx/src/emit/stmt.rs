@@ -76,26 +76,26 @@ impl Emitter<'_> {
     }
 
     /// The sizes of the grid's axes.
-    fn extents(&mut self) -> Vec<Int> {
+    pub(crate) fn extents(&mut self) -> Vec<Int> {
         self.fresh(|e| {
             let extents: Vec<Int> = e.kernel.grid.iter().map(|axis| e.int_value(&axis.extent)).collect();
             extents.into_iter().map(|extent| e.settled(extent)).collect()
         })
     }
 
-    fn body(&mut self) {
+    pub(crate) fn body(&mut self) {
         let kernel = self.kernel;
         self.statement = 0;
         self.block(&kernel.body);
     }
 
     /// An int as a constant or a plain register, to outlive the scope that it was computed in.
-    fn settled(&mut self, value: Int) -> Int {
+    pub(crate) fn settled(&mut self, value: Int) -> Int {
         if value.known().is_some() { value } else { self.int(value).into() }
     }
 
     /// Sets the grid's variables: the last axis runs fastest.
-    fn grid_point(&mut self, point: Reg<B32>, extents: &[Int]) {
+    pub(crate) fn grid_point(&mut self, point: Reg<B32>, extents: &[Int]) {
         let kernel = self.kernel;
         let mut rest = point;
         for (at, axis) in kernel.grid.iter().enumerate().rev() {

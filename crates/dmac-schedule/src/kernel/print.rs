@@ -88,7 +88,8 @@ impl Text<'_> {
             })
             .collect();
         let rounds = kernel.rounds.as_ref().map_or(String::new(), |rounds| {
-            format!(" for each {} < {}", self.var(rounds.var), self.expr(&rounds.count))
+            let doubling = if rounds.doubling { " in groups that double" } else { "" };
+            format!(" for each {} < {}{doubling}", self.var(rounds.var), self.expr(&rounds.count))
         });
         let _ = writeln!(out, "  kernel {} over ({}){rounds}", kernel.name, grid.join(", "));
         for tile in &kernel.tiles {

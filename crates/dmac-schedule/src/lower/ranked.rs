@@ -240,7 +240,7 @@ impl Lowering<'_> {
         let v = Expr::Var;
         let place = points.place.clone();
         let level = points.int("level");
-        points.cx.kernel.rounds = Some(Rounds { var: level, count: levels });
+        points.cx.kernel.rounds = Some(Rounds { var: level, count: levels, doubling: true });
         let (run, middle, stop) = (points.int("run"), points.int("middle"), points.int("stop"));
         let from_left = points.cx.kernel.add_var("from_left", ScalarType::Bool);
         let (lo, hi, probe) = (points.int("lo"), points.int("hi"), points.int("probe"));
