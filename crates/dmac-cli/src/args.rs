@@ -45,6 +45,9 @@ pub enum Command {
     Run(RunArgs),
     /// Compare compiled programs with the reference interpreter.
     Verify(VerifyArgs),
+    /// Measure compiled programs: time, attended pairs, memory.
+    #[command(after_long_help = MEASUREMENTS)]
+    Bench(BenchArgs),
     /// Explain an error code, or what the compiler found out about a program.
     Explain(ExplainArgs),
     /// Format programs.
@@ -212,7 +215,7 @@ pub struct InputSource {
 }
 
 /// Sizes of axes by name.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Sizes(pub std::collections::BTreeMap<String, i64>);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -282,6 +285,84 @@ pub enum VerifyDevice {
     Cuda,
     /// PTX on an interpreter that looks for races and reads of what was never written; small shapes.
     PtxInterp,
+}
+
+/// What `dmac bench` measures and how it is asked from outside.
+const MEASUREMENTS: &str = "\
+A line a program and type:
+  median       of at least 7 calls, after calls that are not counted
+  GFLOP/s      2 (D + E) operations for each attended pair, counted exactly for these inputs; nothing else is counted
+  in+out       bytes of inputs and results
+  workspace    bytes beyond these; peak is the most memory that the process held during the calls
+  compile      from the text to machine code or PTX
+
+With --device cuda a call is one of a group that follow one another without a gap, replayed from a graph and timed by the
+device; pairs are not counted.
+
+--json prints one object: `schema` (1), `version`, `measurements`, each with all times in milliseconds and all bytes.
+
+--requests reads one JSON object a line from standard input and answers each with a measurement on one line, so that a script
+can time programs in turns without starting a process for each call:
+  {\"file\": \"dma.dmac\", \"random\": \"B=1,H=8,G=2,M=4096,N=4096,D=64\", \"dtype\": \"bf16\", \"runs\": 3}
+Instead of `random`, `input` names a file of tensors. Optional: `seed`, `define` and `param` (objects), `q_tile` and `kv_tile`,
+`attention`, `pairs` (false: they are not counted), `output` (results are written there before anything is timed), `drop`
+(true: forget the program afterwards). A program is compiled when it is first asked for and kept: equal requests,
+`runs` aside, time the same code on the same inputs. An error is answered with {\"error\": ..}.";
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// Programs; several attentions in a file are chosen with --attention.
+    #[arg(required_unless_present = "requests", conflicts_with = "requests")]
+    pub files: Vec<PathBuf>,
+    /// Sizes of the random inputs: `B=1,H=8,G=2,M=4096,N=4096,D=64`.
+    #[arg(long, value_name = "SIZES", value_parser = sizes, required_unless_present = "requests")]
+    pub random: Option<Sizes>,
+    /// Seed of the inputs.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Storage types.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Dtype::F32])]
+    pub dtype: Vec<Dtype>,
+    /// Which attention of a file, where it holds several.
+    #[arg(long)]
+    pub attention: Option<String>,
+    #[command(flatten)]
+    pub defines: Defines,
+    /// The value of a run-time parameter (may be repeated), for programs that have it.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = define)]
+    pub params: Vec<(String, ParamNumber)>,
+    /// Where to run.
+    #[arg(long, value_enum, default_value_t = BenchDevice::Cpu)]
+    pub device: BenchDevice,
+    /// What PTX is written for [default: the best that the device has].
+    #[arg(long, value_enum)]
+    pub arch: Option<Arch>,
+    /// Threads [default: all].
+    #[arg(long)]
+    pub threads: Option<usize>,
+    /// Calls that are counted [default: 7, and more where they are short].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(7..))]
+    pub runs: Option<u32>,
+    /// Print the measurements as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Compare with an earlier output of --json; exit with 1 where something became slower.
+    #[arg(long, value_name = "OLD.json")]
+    pub compare: Option<PathBuf>,
+    /// How much slower a median may be with --compare before that is a failure: 0.1 is a tenth.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    pub tolerance: f64,
+    /// Answer requests from standard input, one JSON object a line (see --help).
+    #[arg(long)]
+    pub requests: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum BenchDevice {
+    /// Compiled code on this processor.
+    Cpu,
+    /// PTX on the first GPU.
+    Cuda,
 }
 
 #[derive(Args)]
@@ -376,7 +457,8 @@ fn argument(text: &str) -> Result<ArgSpec, String> {
     text.parse()
 }
 
-fn sizes(text: &str) -> Result<Sizes, String> {
+/// Sizes of axes: `M=1024,N=1024`.
+pub fn sizes(text: &str) -> Result<Sizes, String> {
     let mut sizes = Sizes::default();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (name, size) =

@@ -4,7 +4,7 @@ use crate::args::{Build, Sizes};
 use crate::terminal::Failure;
 use dmac::interp::{Data, Inputs};
 use dmac::runtime::TensorView;
-use dmac::{Compiled, Element, Options, ParamValue, Storage};
+use dmac::{Compiled, Element, Options, ParamNumber, ParamValue, Storage};
 
 /// The options of a build; sizes that it leaves open come from `head` and `value`, the storage type from `stored`.
 pub fn options(
@@ -91,6 +91,24 @@ pub fn reference_storage(storage: Storage) -> dmac::interp::Storage {
 /// The values of parameters that are not given.
 pub fn default_params(compiled: &Compiled) -> Vec<ParamValue> {
     compiled.graph.params.iter().map(|param| param.default).collect()
+}
+
+/// Values of run-time parameters: those that are given by name, defaults for the others. Names that the program does not
+/// have are left out, so that several programs can be given the same ones.
+pub fn params_with(compiled: &Compiled, given: &[(String, ParamNumber)]) -> Result<Vec<ParamValue>, Failure> {
+    let value = |param: &dmac::ir::Param| {
+        let found = given.iter().rev().find(|(name, _)| *name == param.name).map(|(_, number)| *number);
+        match (param.default, found) {
+            (default, None) => Ok(default),
+            (ParamValue::Int(_), Some(ParamNumber::Int(value))) => Ok(ParamValue::Int(value)),
+            (ParamValue::Float(_), Some(ParamNumber::Int(value))) => Ok(ParamValue::Float(value as f32)),
+            (ParamValue::Float(_), Some(ParamNumber::Float(value))) => Ok(ParamValue::Float(value as f32)),
+            (ParamValue::Int(_), Some(_)) => {
+                Err(Failure::usage(format!("parameter `{}` must be an int", param.name)))
+            }
+        }
+    };
+    compiled.graph.params.iter().map(value).collect()
 }
 
 /// Random inputs of these sizes and parameters.

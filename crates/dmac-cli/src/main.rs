@@ -4,6 +4,7 @@
 //! such device or target, 101 an internal error.
 
 mod args;
+mod bench;
 mod check;
 mod compile;
 mod devices;
@@ -15,6 +16,7 @@ mod ptx;
 mod run;
 mod tensors;
 mod terminal;
+mod threads;
 mod verify;
 
 use clap::Parser as _;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         args::Command::Compile(args) => compile::run(&args, &terminal),
         args::Command::Run(args) => run::run(&args, &terminal),
         args::Command::Verify(args) => verify::run(&args, &terminal),
+        args::Command::Bench(args) => bench::run(&args, &terminal),
         args::Command::Explain(args) => explain::run(&args, &terminal),
         args::Command::Fmt(args) => fmt::run(&args, &terminal),
         args::Command::Ptx(args::PtxCommand::Run(args)) => ptx::run(&args, &terminal),

@@ -6,8 +6,9 @@ use crate::files::read_program;
 use crate::inputs::{default_params, options_for, options_for_random, random_inputs, reference_inputs};
 use crate::tensors;
 use crate::terminal::{Exit, Failure, Terminal};
+use crate::threads::Threads;
 use dmac::interp::{Inputs, Rows, evaluate};
-use dmac::runtime::{Rayon, Serial, Tensor, TensorView, ThreadPool};
+use dmac::runtime::{Tensor, TensorView};
 use dmac::source::{SourceFile, has_errors};
 use dmac::{Arguments, Attention, Compiled, Element, GpuAttention, HeldInputs, Options, compile};
 
@@ -106,14 +107,8 @@ fn on_cpu<'a>(
     let call = call(attention.compiled())?;
     let held = call.held(attention.compiled());
     let arguments = call.arguments(held.as_ref());
-    let pool: &dyn ThreadPool = if args.threads == Some(1) { &Serial } else { &Rayon };
-    let results = match args.threads {
-        Some(threads) if threads > 1 => {
-            rayon_pool(threads)?.install(|| attention.executable().run(&arguments, pool)).map_err(failed)?
-        }
-        Some(0) => return Err(Failure::usage("at least one thread is needed")),
-        _ => attention.executable().run(&arguments, pool).map_err(failed)?,
-    };
+    let pool = Threads::new(args.threads)?;
+    let results = attention.executable().run(&arguments, &pool).map_err(failed)?;
     Ok(Some(results.tensors))
 }
 
@@ -140,13 +135,6 @@ fn on_gpu<'a>(
     let mut bound = attention.bind(&call.arguments(held.as_ref())).map_err(failed)?;
     bound.run().map_err(failed)?;
     Ok(Some(bound.results(false).map_err(failed)?.tensors))
-}
-
-fn rayon_pool(threads: usize) -> Result<rayon::ThreadPool, Failure> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .map_err(|error| Failure::io(format!("cannot start {threads} threads: {error}")))
 }
 
 /// Rows that are evaluated between two steps of the progress bar.

@@ -7,6 +7,7 @@
 pub mod analysis;
 pub mod canonical;
 pub mod classify_masks;
+pub mod count_pairs;
 pub mod decode;
 pub mod eliminate_dead;
 pub mod expand_weights;

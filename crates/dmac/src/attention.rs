@@ -2,7 +2,10 @@
 
 use crate::compile::{Compiled, Options, compile};
 use dmac_cpu_kernels::KernelTable;
+use dmac_ir::{AxisKind, Graph};
 use dmac_runtime::{Arguments, Executable, Rayon, Results, RunError};
+use dmac_schedule::kernel::Storage;
+use dmac_schedule::{Schedule, lower, target};
 use dmac_source::{Code, Diagnostic, Format, Renderer, SourceFile};
 use std::fmt;
 
@@ -81,6 +84,18 @@ impl Attention {
     pub fn run(&self, arguments: &Arguments<'_>) -> Result<Results, RunError> {
         self.executable.run(arguments, &Rayon)
     }
+}
+
+/// A graph that the compiler itself derived, as machine code for this processor.
+pub(crate) fn executable(meaning: &Graph, storage: Storage) -> Result<Executable, String> {
+    let mut graph = meaning.clone();
+    dmac_passes::run_pipeline(&mut graph, &mut |_, _| {});
+    let features = |kind| graph.find_axis(&kind).and_then(|axis| graph.axis(axis).size).unwrap_or(8);
+    let schedule =
+        Schedule::choose(&target::NATIVE, features(AxisKind::Feature), features(AxisKind::ValueFeature));
+    let program =
+        lower::lower(&graph, &target::NATIVE, &schedule, storage).map_err(|errors| format!("{errors:?}"))?;
+    Executable::new(program, graph, dmac_cpu_kernels::detect()).map_err(|error| error.to_string())
 }
 
 /// A code generator's error as a diagnostic.

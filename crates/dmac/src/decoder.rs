@@ -7,13 +7,12 @@
 mod alive;
 mod slots;
 
-use crate::attention::Attention;
+use crate::attention::{Attention, executable};
 use alive::{Alive, NewKey, Rank, Refusal};
 use dmac_ir::{AxisKind, Graph, ParamValue, Ties};
 use dmac_passes::decode::{Decoding, NEVER, split};
 use dmac_runtime::{Arguments, Executable, Rayon, Results, RunError, Tensor, TensorView};
 use dmac_schedule::kernel::Element;
-use dmac_schedule::{Schedule, lower, target};
 use slots::{Part, Slots, Source};
 use std::fmt;
 
@@ -141,20 +140,7 @@ impl Attention {
     pub fn decoder(&self) -> Result<Decoder, NoDecoder> {
         let decoding = split(&self.compiled().meaning).map_err(|why| NoDecoder { why })?;
         let compile = |meaning: &Graph| {
-            let mut graph = meaning.clone();
-            dmac_passes::run_pipeline(&mut graph, &mut |_, _| {});
-            let features = |kind| graph.find_axis(&kind).and_then(|axis| graph.axis(axis).size).unwrap_or(8);
-            let schedule = Schedule::choose(
-                &target::NATIVE,
-                features(AxisKind::Feature),
-                features(AxisKind::ValueFeature),
-            );
-            let storage = self.compiled().program.storage;
-            let refused = |why: String| NoDecoder { why };
-            let program = lower::lower(&graph, &target::NATIVE, &schedule, storage)
-                .map_err(|errors| refused(format!("{errors:?}")))?;
-            Executable::new(program, graph, dmac_cpu_kernels::detect())
-                .map_err(|error| refused(error.to_string()))
+            executable(meaning, self.compiled().program.storage).map_err(|why| NoDecoder { why })
         };
         let (append, attend) = (compile(&decoding.append)?, compile(&decoding.attend)?);
         Ok(Decoder { decoding, append, attend })

@@ -133,6 +133,14 @@ impl GpuAttention {
         target: PtxTarget,
     ) -> Result<Self, Vec<Diagnostic>> {
         let (compiled, ptx) = compile_ptx(source, options, target, &mut |_, _| {})?;
+        Self::load(compiled, ptx, gpu)
+    }
+
+    /// Loads what was compiled before.
+    ///
+    /// # Errors
+    /// That the device refuses the kernels.
+    pub fn load(compiled: Compiled, ptx: PtxProgram, gpu: &Gpu) -> Result<Self, Vec<Diagnostic>> {
         let loaded = match gpu {
             Gpu::Cuda(device) => {
                 let kernels =
@@ -263,6 +271,16 @@ impl GpuCall {
     /// As [`GpuCall::run`].
     pub fn seconds(&mut self, groups: usize, runs: usize) -> Result<Option<Vec<f64>>, RunError> {
         self.executor.seconds(&self.launches, groups, runs)
+    }
+
+    /// What was compiled.
+    pub fn compiled(&self) -> &Compiled {
+        &self.compiled
+    }
+
+    /// How long each kernel of the last run took, in launch order.
+    pub fn timings(&self) -> &[(String, Duration)] {
+        &self.timings
     }
 
     /// How many kernels are launched.

@@ -34,6 +34,7 @@ mod attention;
 mod compile;
 mod decoder;
 mod gpu;
+mod pairs;
 mod verify;
 
 pub use attention::{Attention, CompileFailure};
@@ -47,6 +48,7 @@ pub use dmac_schedule::{Schedule, Target};
 pub use dmac_sema::Value as ParamNumber;
 pub use dmac_source::{Code, Diagnostic, SourceFile};
 pub use gpu::{CudaDevice, CudaError, Gpu, GpuAttention, GpuCall, PtxTarget, compile_ptx};
+pub use pairs::PairMap;
 pub use verify::{Check, HeldInputs, Mismatch, Verdict, judge, verify};
 
 pub use dmac_codegen_cranelift as codegen;

@@ -214,6 +214,11 @@ impl HeldInputs {
         Self { tensors, params }
     }
 
+    /// Tensors and parameters by name, as they are.
+    pub fn from_tensors(tensors: Vec<(String, Tensor)>, params: Vec<(String, dmac_ir::ParamValue)>) -> Self {
+        Self { tensors, params }
+    }
+
     /// The tensors, in the order of the graph's inputs, then the lengths where there are some.
     pub fn tensors(&self) -> &[(String, Tensor)] {
         &self.tensors

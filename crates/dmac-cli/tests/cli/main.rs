@@ -1,5 +1,6 @@
 //! The command as its users see it.
 
+mod bench;
 mod command;
 mod devices;
 mod place;
