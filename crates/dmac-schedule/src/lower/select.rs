@@ -5,7 +5,7 @@ use super::{Env, List, Lowering, Space};
 use crate::kernel::{
     Element, Expr, Heap, Kernel, MapReduction, ScalarType, Selection, Space as Memory, Stmt,
 };
-use dmac_ir::{AxisKind, NodeId, Op, Unary};
+use dmac_ir::{AxisKind, Binary, NodeId, Op, Unary, Var};
 
 impl Lowering<'_> {
     /// `list[row, slot]`: scores in tiles of rows by candidates, streamed through a heap a row. Nothing of the size of rows
@@ -47,7 +47,9 @@ impl Lowering<'_> {
         let max = self
             .static_extent(select.over)
             .map_or(self.schedule.kv_tile, |size| size.clamp(1, self.schedule.kv_tile));
-        let extent = self.extent(select.over);
+        let extent = self.candidate_end(&mut cx.kernel, candidate, select.over, (&env, &rows));
+        let mut out = Vec::new();
+        let extent = cx.set(&mut out, "candidates", ScalarType::Int, extent);
         let mut body = Vec::new();
         let left = (extent.clone() - Expr::Var(first)).min(Expr::Int(max as i64));
         let cols_count = cx.set(&mut body, "cols", ScalarType::Int, left);
@@ -100,7 +102,7 @@ impl Lowering<'_> {
             let own = cx.kernel.add_heap(Heap { name: "best_forced".into(), ..cx.kernel.heaps[0].clone() });
             let total = cx.tile("forced_total", Element::F32, rows.max, 1, Memory::Register);
             let both = Expr::and(valid.clone(), forced.clone());
-            let (own_scores, stmt) = map(&mut cx, "own_scores", Element::F32, value.clone());
+            let (own_scores, stmt) = map(&mut cx, "own_scores", Element::F32, value);
             body.push(stmt);
             let (own_valid, stmt) = map(&mut cx, "forced", Element::Bool, both.clone());
             body.push(stmt);
@@ -115,6 +117,8 @@ impl Lowering<'_> {
                 cols: cols.count.clone(),
                 accumulate: true,
             });
+            // Computed once; here it is only looked at.
+            let value = Expr::Elem(own_scores);
             let is_nan = Expr::compare(dmac_ir::Compare::Ne, value.clone(), value.clone());
             let others = is_nan.then(value.clone(), value.min(Expr::float(f32::MAX)));
             let ranked = forced.then(Expr::float(f32::INFINITY), others);
@@ -138,10 +142,57 @@ impl Lowering<'_> {
         }
         start.push(each_row(vec![clear(heap)]));
         finish.push(Stmt::StoreElem { tensor: counts, index: index.clone(), value: Expr::Var(stored) });
-        let mut out = start;
+        out.extend(start);
         out.push(Stmt::For { var: first, lo: Expr::Int(0), hi: extent, step: Expr::Int(max as i64), body });
         out.push(each_row(finish));
         self.finish(cx.close(out));
+    }
+
+    /// One past the last candidate of a tile of rows, where the condition says so by a range whose end never falls with the
+    /// row: what the last row has. Otherwise all there are.
+    fn candidate_end(
+        &self,
+        kernel: &mut Kernel,
+        condition: NodeId,
+        over: Var,
+        (env, rows): (&Env, &Space),
+    ) -> Expr {
+        let operands = self.graph.operands(condition);
+        match self.graph.op(condition) {
+            Op::Binary(Binary::And) => {
+                let x = self.candidate_end(kernel, operands[0], over, (env, rows));
+                x.min(self.candidate_end(kernel, operands[1], over, (env, rows)))
+            }
+            Op::InRange
+                if *self.graph.op(operands[0]) == Op::Index(over)
+                    && rows.vars.iter().all(|(row, _)| self.rises(operands[2], *row)) =>
+            {
+                let mut last = env.clone();
+                last.vars.extend(rows.vars.iter().map(|(var, template)| {
+                    let row = rows.count.clone() - Expr::Int(1);
+                    (*var, template.replace(&|x| (*x == Expr::Row).then(|| row.clone())))
+                }));
+                let end = self.scalar(kernel, operands[2], &last);
+                self.extent(over).min(end.max(Expr::Int(0)))
+            }
+            _ => self.extent(over),
+        }
+    }
+
+    /// Whether an int is proved not to fall while a variable rises.
+    fn rises(&self, id: NodeId, var: Var) -> bool {
+        let operands = self.graph.operands(id);
+        let rises = |at: usize| self.rises(operands[at], var);
+        let free = |at: usize| !self.graph.free(operands[at]).contains(&var);
+        match self.graph.op(id) {
+            Op::Index(_) | Op::Position { .. } => true,
+            Op::Binary(Binary::Add | Binary::Min | Binary::Max) => rises(0) && rises(1),
+            Op::Binary(Binary::Sub) => rises(0) && free(1),
+            Op::Binary(Binary::IntDiv) => {
+                rises(0) && matches!(self.graph.op(operands[1]), Op::Int(divisor) if *divisor > 0)
+            }
+            _ => !self.graph.free(id).contains(&var),
+        }
     }
 
     /// Where a query head is bound and its key/value head is not: `g = h div (H / G)`.
@@ -153,14 +204,14 @@ impl Lowering<'_> {
                 .position(|info| self.graph.axis(info.axis).kind == *kind && !info.name.contains('\''))
         };
         let (Some(head), Some(kv_head)) = (of(&AxisKind::Head), of(&AxisKind::KvHead)) else { return };
-        let (head, kv_head) = (dmac_ir::Var(head as u32), dmac_ir::Var(kv_head as u32));
+        let (head, kv_head) = (Var(head as u32), Var(kv_head as u32));
         if let (Some(at), None) = (env.vars.get(&head).cloned(), env.vars.get(&kv_head)) {
             let group = self.extent(head).int_div(self.extent(kv_head));
             env.vars.insert(kv_head, at.int_div(group));
         }
     }
 
-    pub(super) fn kind(&self, var: dmac_ir::Var) -> AxisKind {
+    pub(super) fn kind(&self, var: Var) -> AxisKind {
         self.graph.axis(self.graph.axis_of(var)).kind.clone()
     }
 }
