@@ -12,6 +12,7 @@
 //! What lies outside the run-time bounds of a fragment means nothing: whoever reads one respects the bounds itself.
 //! Operands in shared memory are zero there, because products read whole tiles.
 
+use crate::emit::heap::HEADER;
 use dmac_schedule::Program;
 use dmac_schedule::kernel::{Element, Expr, Kernel, Space, Stmt, TensorId, TileId};
 use dmac_source::{Code, Diagnostic};
@@ -67,6 +68,8 @@ pub(crate) struct Plan {
     /// Bytes from the start of shared memory to counters: 256 of selections, in kernels that offer to heaps; two for each
     /// warp and item of a thread, in kernels that filter.
     pub counters: u32,
+    /// Bytes from the start of shared memory to the headers of the heaps' rows.
+    pub headers: u32,
     /// Whether each thread has a grid point of its own.
     pub point_threads: bool,
     /// The number of the first round that is a launch of its own.
@@ -202,10 +205,12 @@ impl Plan {
         let counters = offset;
         if uses.offers {
             offset += 1024;
-        }
-        if uses.filters {
+        } else if uses.filters {
             offset += 256;
         }
+        let headers = offset;
+        let heap_rows: usize = kernel.heaps.iter().map(|heap| heap.rows).sum();
+        offset += heap_rows as u32 * HEADER;
         if offset as usize > limit {
             let what = format!("{offset} bytes of shared memory, of which a block has {limit}");
             let help = "compile for smaller features or another storage type, or with smaller tiles";
@@ -234,6 +239,7 @@ impl Plan {
             warps,
             shared_bytes: offset,
             counters,
+            headers,
             point_threads,
             first_round: 0,
             written: uses.written,

@@ -11,8 +11,8 @@
 //! Where single elements are pushed and what falls out matters, the worst entry is known at any time: an accepted element
 //! replaces it, and all lanes look for the next.
 //!
-//! Entries are in global memory, a part of `heaps` for each block; a row's header is its count, the place of its worst
-//! entry, and the worst key or the threshold.
+//! Entries are in global memory, a part of `heaps` for each block. A row's header is in shared memory, because every offer
+//! begins and ends with it: its count, the place of its worst entry, and the worst key or the threshold.
 
 use super::Emitter;
 use super::value::{Bool, Int, Value};
@@ -23,7 +23,7 @@ use dmac_ptx::{
 use dmac_schedule::kernel::{Expr, Heap, HeapId, TensorId, TileId, VarId};
 
 /// Bytes of a row's header.
-const HEADER: u32 = 16;
+pub(crate) const HEADER: u32 = 16;
 /// Entries of a row beyond twice the capacity: a warp's, twice, so that an offer always fits.
 const SPARE: u32 = 64;
 /// Entries of a lane that a selection reads at a time: they come from memory, hundreds of cycles away.
@@ -31,13 +31,15 @@ const IN_FLIGHT: u32 = 8;
 /// 32-bit words of a row, as an expression of the capacity.
 pub(crate) fn row_words(heap: &Heap) -> Expr {
     let entries = heap.capacity.clone() * Expr::Int(2) + Expr::Int(i64::from(SPARE));
-    entries * Expr::Int(2) + Expr::Int(i64::from(HEADER / 4))
+    entries * Expr::Int(2)
 }
 
 /// A heap of a block.
 #[derive(Clone, Copy)]
 pub(crate) struct HeapRegs {
     base: Reg<B64>,
+    /// Bytes from the start of shared memory to the rows' headers.
+    headers: u32,
     capacity: Reg<B32>,
     /// Entries that a row has place for.
     entries: Reg<B32>,
@@ -49,8 +51,8 @@ pub(crate) struct HeapRegs {
 struct Row {
     heap: HeapRegs,
     ties: Ties,
-    /// Address of the header, and of the first entry.
-    header: Reg<B64>,
+    /// Address of the header in shared memory, and of the first entry.
+    header: Reg<B32>,
     first: Reg<B64>,
     count: Reg<B32>,
     /// The place of the worst entry, for pushes.
@@ -76,7 +78,8 @@ impl Emitter<'_> {
         }
         let words = self.int(words);
         let wide = self.k.mul_wide_u("heap_words", words, block);
-        for (capacity, row, before) in parts {
+        let mut headers = self.plan.headers;
+        for (heap, (capacity, row, before)) in kernel.heaps.iter().zip(parts) {
             let before = self.int(before);
             let sum = self.k.mad_wide_u("heap_words", before, 1, wide);
             let bytes = self.k.shl("heap_words", sum, 2);
@@ -85,7 +88,8 @@ impl Emitter<'_> {
             let entries = self.k.mad("entries", capacity, 2, dmac_ptx::Operand::from(SPARE));
             let row = self.int(row);
             let row_bytes = self.k.shl("row_bytes", row, 2);
-            self.heaps.push(HeapRegs { base, capacity, entries, row_bytes });
+            self.heaps.push(HeapRegs { base, headers, capacity, entries, row_bytes });
+            headers += HEADER * heap.rows as u32;
         }
     }
 
@@ -93,13 +97,18 @@ impl Emitter<'_> {
         let regs = self.heaps[heap.0 as usize];
         let row = self.int_value(row);
         let row = self.int(row);
-        let header = self.k.mad_wide_u("header", row, regs.row_bytes, regs.base);
-        let first = self.k.add("first", header, HEADER);
-        let count = self.k.ld("count", global(header));
-        let worst = self.k.ld("worst", global(header) + 4);
-        let limit = self.k.ld("limit", global(header) + 8);
+        let first = self.k.mad_wide_u("first", row, regs.row_bytes, regs.base);
+        let header = self.header(regs, row);
+        let count = self.k.ld("count", shared(header));
+        let worst = self.k.ld("worst", shared(header) + 4);
+        let limit = self.k.ld("limit", shared(header) + 8);
         let ties = self.kernel.heaps[heap.0 as usize].ties;
         Row { heap: regs, ties, header, first, count, worst, limit }
+    }
+
+    fn header(&mut self, heap: HeapRegs, row: Reg<B32>) -> Reg<B32> {
+        let base = self.k.add("headers", self.thread.base, heap.headers);
+        self.k.mad("header", row, HEADER, base)
     }
 
     /// Writes a row's state back, and lets all lanes see it.
@@ -107,9 +116,9 @@ impl Emitter<'_> {
         let first = self.first_lane();
         let row = *row;
         self.k.when(first, |k| {
-            k.st(global(row.header), row.count);
-            k.st(global(row.header) + 4, row.worst);
-            k.st(global(row.header) + 8, row.limit);
+            k.st(shared(row.header), row.count);
+            k.st(shared(row.header) + 4, row.worst);
+            k.st(shared(row.header) + 8, row.limit);
         });
         self.k.bar_warp();
     }
@@ -122,16 +131,16 @@ impl Emitter<'_> {
         let regs = self.heaps[heap.0 as usize];
         let row = self.int_value(row);
         let row = self.int(row);
-        let header = self.k.mad_wide_u("header", row, regs.row_bytes, regs.base);
+        let header = self.header(regs, row);
         // No key is above the threshold of a heap without places.
         let none = self.k.setp_u("cond", regs.capacity, Cmp::Eq, 0);
         let limit = self.k.selp::<B64>("limit", -1, 0, none);
         let first = self.first_lane();
         self.k.bar_warp();
         self.k.when(first, |k| {
-            k.st::<B32, _>(global(header), 0);
-            k.st::<B32, _>(global(header) + 4, 0);
-            k.st(global(header) + 8, limit);
+            k.st::<B32, _>(shared(header), 0);
+            k.st::<B32, _>(shared(header) + 4, 0);
+            k.st(shared(header) + 8, limit);
         });
         self.k.bar_warp();
     }

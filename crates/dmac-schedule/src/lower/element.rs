@@ -363,7 +363,7 @@ impl Lowering<'_> {
         let var = product.depth.var();
         let acc = cx.tile("product", Element::F32, rows.max, cols.max, Memory::Register);
         let (loops, inner) = self.open_loops(cx, &product.loops, env);
-        let (lo, hi) = self.domain(product.depth, &inner);
+        let (lo, mut hi) = self.domain(product.depth, &inner);
         let whole = match (&lo, &hi) {
             (Expr::Int(0), Expr::Int(size)) if *size as usize <= WHOLE_DEPTH => Some((*size).max(1) as usize),
             _ => None,
@@ -372,6 +372,13 @@ impl Lowering<'_> {
         let (depth, step) = match whole {
             Some(max) => (Space::range(var, lo.clone(), hi.clone(), max), None),
             None => {
+                hi = self.weighed_end(
+                    &mut cx.kernel,
+                    (&product.left, &product.right),
+                    var,
+                    (&inner, rows),
+                    hi,
+                );
                 let max = self.schedule.k_tile;
                 let first = cx.kernel.add_var("k0", ScalarType::Int);
                 let count = (hi.clone() - Expr::Var(first)).min(Expr::Int(max as i64));
@@ -456,18 +463,6 @@ impl Lowering<'_> {
             .reduce(|x, y| x * y)
             .expect("a side of a product has factors");
         self.materialize(cx, out, name, value, rows, cols)
-    }
-
-    /// Whether the factors' tensors are contiguous along `var`: it is the last index of a read.
-    fn contiguous_in(&self, factors: &[NodeId], var: Var) -> bool {
-        self.scalars(factors).into_iter().any(|node| {
-            *self.graph.op(node) == Op::Read
-                && self
-                    .graph
-                    .operands(node)
-                    .last()
-                    .is_some_and(|&last| *self.graph.op(last) == Op::Index(var))
-        })
     }
 
     /// A reduction over a body that holds a matrix product: a loop around it that accumulates elementwise.

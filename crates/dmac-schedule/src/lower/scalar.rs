@@ -63,6 +63,18 @@ impl Lowering<'_> {
         seen.into_iter().collect()
     }
 
+    /// Whether the factors' tensors are contiguous along `var`: it is the last index of a read.
+    pub(super) fn contiguous_in(&self, factors: &[NodeId], var: Var) -> bool {
+        self.scalars(factors).into_iter().any(|node| {
+            *self.graph.op(node) == Op::Read
+                && self
+                    .graph
+                    .operands(node)
+                    .last()
+                    .is_some_and(|&last| *self.graph.op(last) == Op::Index(var))
+        })
+    }
+
     fn coordinate(&self, var: Var, env: &Env) -> Expr {
         let known = env.vars.get(&var).cloned();
         known.unwrap_or_else(|| panic!("lower: `{}` is not bound", self.var_name(var)))

@@ -5,7 +5,7 @@ use super::{Env, List, Lowering, Space};
 use crate::kernel::{
     Element, Expr, Heap, Kernel, MapReduction, ScalarType, Selection, Space as Memory, Stmt,
 };
-use dmac_ir::{AxisKind, Binary, NodeId, Op, Unary, Var};
+use dmac_ir::{AxisKind, Binary, NodeId, Op, Scalar, Type, Unary, Var};
 
 impl Lowering<'_> {
     /// `list[row, slot]`: scores in tiles of rows by candidates, streamed through a heap a row. Nothing of the size of rows
@@ -177,6 +177,36 @@ impl Lowering<'_> {
             }
             _ => self.extent(over),
         }
+    }
+
+    /// One past the last index with weight of a sum of products, `end` or before: where a factor is 0 outside a range that
+    /// ends with the rows' own, and the other ones are finite whatever tensors hold.
+    pub(super) fn weighed_end(
+        &self,
+        kernel: &mut Kernel,
+        (left, right): (&[NodeId], &[NodeId]),
+        over: Var,
+        spaces: (&Env, &Space),
+        end: Expr,
+    ) -> Expr {
+        let zero = |id: NodeId| matches!(self.graph.op(id), Op::Float(value) if value.get() == 0.0);
+        let finite = |id: NodeId| match self.graph.op(id) {
+            Op::Float(value) => value.get().is_finite(),
+            Op::Cast(Scalar::F32) => *self.graph.ty(self.graph.operand(id, 0)) != Type::Scalar(Scalar::F32),
+            _ => false,
+        };
+        for (at, &factor) in left.iter().enumerate() {
+            let others = left[..at].iter().chain(&left[at + 1..]).chain(right);
+            if *self.graph.op(factor) == Op::If
+                && zero(self.graph.operand(factor, 2))
+                && others.copied().all(finite)
+            {
+                let condition = self.graph.operand(factor, 0);
+                let last = self.candidate_end(kernel, condition, over, spaces);
+                return if end == self.extent(over) { last } else { end.min(last) };
+            }
+        }
+        end
     }
 
     /// Whether an int is proved not to fall while a variable rises.
