@@ -4,8 +4,10 @@ use crate::args::ExplainArgs;
 use crate::files::read_program;
 use crate::inputs::options;
 use crate::terminal::{Exit, Failure, Terminal};
+use dmac::schedule::kernel::{Expr, VarId};
+use dmac::schedule::target::SM_80;
 use dmac::source::nearest;
-use dmac::{Code, compile};
+use dmac::{Code, Options, Program, compile};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -46,17 +48,29 @@ pub fn run(args: &ExplainArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         }
     }
     let _ = write!(text, "\n{}", dmac::passes::explain::explain(&compiled.meaning));
-    text.push_str("\nkernels, in launch order\n");
-    for kernel in &compiled.program.kernels {
-        let grid: Vec<String> = kernel
-            .grid
-            .iter()
-            .map(|axis| {
-                format!("{} < {}", kernel.var(axis.var).name, compiled.program.print_expr(&axis.extent))
-            })
-            .collect();
-        let _ = writeln!(text, "  {} over ({})", kernel.name, grid.join(", "));
+    kernels(&mut text, "on this processor", &compiled.program);
+    // Where a GPU cannot run it, `compile --target ptx` says why.
+    let on_gpu = Options { target: SM_80, ..options };
+    if let Ok(compiled) = compile(&source, &on_gpu, &mut |_, _| {}) {
+        kernels(&mut text, "on a GPU", &compiled.program);
     }
     terminal.data(&text)?;
     Ok(Exit::Ok)
+}
+
+fn kernels(text: &mut String, place: &str, program: &Program) {
+    let _ = writeln!(text, "\nkernels {place}, in launch order");
+    for kernel in &program.kernels {
+        let axes = kernel.grid.iter().map(|axis| (axis.var, &axis.extent));
+        let list = |axes: &mut dyn Iterator<Item = (VarId, &Expr)>| {
+            let bounds =
+                axes.map(|(var, end)| format!("{} < {}", kernel.var(var).name, program.print_expr(end)));
+            bounds.collect::<Vec<_>>().join(", ")
+        };
+        let _ = write!(text, "  {} over ({})", kernel.name, list(&mut axes.into_iter()));
+        if let Some(rounds) = &kernel.rounds {
+            let _ = write!(text, " for each {}", list(&mut std::iter::once((rounds.var, &rounds.count))));
+        }
+        text.push('\n');
+    }
 }
