@@ -139,8 +139,9 @@ fn group_rounds(
 fn finish(emitter: Emitter<'_>) -> dmac_ptx::Kernel {
     let (program, kernel) = (&emitter.program.name, &emitter.kernel.name);
     emitter.k.finish().unwrap_or_else(|errors| {
-        let list: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        panic!("codegen: kernel `{kernel}` of `{program}`: {}", list.join("; "))
+        // One mistake is found in hundreds of instructions.
+        let first: Vec<String> = errors.iter().take(3).map(ToString::to_string).collect();
+        panic!("codegen: kernel `{kernel}` of `{program}`: {} errors: {}", errors.len(), first.join("; "))
     })
 }
 

@@ -6,11 +6,11 @@
 //! between is refused. It is also refused under a varying guard.
 //!
 //! Warps are taken to be 32 consecutive threads along x, so `tid >> 5` and comparisons of `tid` with multiples of 32 do
-//! not vary.
+//! not vary; neither does what comes of comparing an integer with itself.
 
 use super::flow::Flow;
 use super::{CheckError, CheckErrorKind, RegSet};
-use crate::inst::{Cmp, Inst, ScaleD, ShflMode, Shift, Special};
+use crate::inst::{Cmp, CmpTy, Inst, ScaleD, ShflMode, Shift, Special};
 use crate::kernel::{Item, Kernel};
 use crate::spell::spell;
 use crate::types::{Imm, RegId, Src};
@@ -122,6 +122,8 @@ fn result_varies(inst: &Inst, varies: &RegSet, thread: &[RegId]) -> bool {
         Inst::Setp { cmp: Cmp::Lt | Cmp::Ge, with: None, a, b, .. } if is_thread(a) && whole_warps(b, 32) => {
             false
         }
+        // A number compared with itself: how a constant condition is written.
+        Inst::Setp { ty, with: None, a, b, .. } if a == b && *ty != CmpTy::F32 => false,
         Inst::Shfl { mode: ShflMode::Idx, b: Src::Imm(_), in_range: None, .. }
         | Inst::Vote { .. }
         | Inst::Ballot { .. }

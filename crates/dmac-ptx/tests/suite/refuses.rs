@@ -260,6 +260,10 @@ fn collective_instructions_behind_divergence() {
         });
         let lower = k.setp_u("lower", tid, Cmp::Lt, 64);
         k.if_then(lower, |k| k.bar_sync(1, 64));
+        let never = k.setp_u("never", tid, Cmp::Ne, tid);
+        k.if_then(never, |k| {
+            k.shfl(ShflMode::Bfly, "y", x, 1);
+        });
     });
     // A loop whose length depends on the lane.
     let messages = refusals(Target::Sm80, |k| {
