@@ -207,6 +207,9 @@ impl<'p> Emitter<'p> {
         let fragment_registers: usize = fragments.map(|(tile, _)| tile.cols.div_ceil(8) * 4).sum();
         if fragment_registers >= 128 {
             k.min_ctas(2);
+        } else if !kernel.heaps.is_empty() {
+            // Blocks of one warp: eight of them leave all the registers that a thread can have.
+            k.min_ctas(8);
         }
         if plan.shared_bytes > 0 {
             k.dynamic_shared(plan.shared_bytes, 1024);

@@ -59,7 +59,8 @@ impl Emitter<'_> {
         self.k.place(head);
         let more = self.k.setp_s("more", start, Cmp::Lt, hi);
         self.k.branch_if(!more, done);
-        let items: Vec<Item> = (0..ITEMS)
+        // A ballot holds back what comes after it: items are loaded first, then what is known of them, then they are counted.
+        let found: Vec<(Reg<B32>, Reg<Pred>, Reg<B32>)> = (0..ITEMS)
             .map(|at| {
                 self.fresh(|e| {
                     let place = e.k.add("place", first, at * FILTER_WARPS * WARP);
@@ -67,18 +68,34 @@ impl Emitter<'_> {
                     e.assign(*var, Value::Int(place.into()));
                     e.guards.push(Bool::Register(there));
                     let value = e.int_value(source);
+                    e.guards.pop();
                     let value = e.int(value);
-                    let value = e.k.mov("item", value);
+                    (place, there, e.k.mov("item", value))
+                })
+            })
+            .collect();
+        let taken: Vec<Reg<Pred>> = found
+            .iter()
+            .map(|&(place, there, value)| {
+                self.fresh(|e| {
+                    e.assign(*var, Value::Int(place.into()));
                     e.assign(*item, Value::Int(value.into()));
+                    e.guards.push(Bool::Register(there));
                     let keep = e.bool_value(keep);
                     e.guards.pop();
                     let keep = e.and(keep, Bool::Register(there));
                     let keep = e.condition(keep);
-                    let taken = e.k.mov("taken", keep);
-                    let mask = e.k.ballot("mask", taken);
-                    let count = e.k.popc("accepted", mask);
-                    Item { value, taken, mask, count }
+                    e.k.mov("taken", keep)
                 })
+            })
+            .collect();
+        let items: Vec<Item> = found
+            .iter()
+            .zip(taken)
+            .map(|(&(_, _, value), taken)| {
+                let mask = self.k.ballot("mask", taken);
+                let count = self.k.popc("accepted", mask);
+                Item { value, taken, mask, count }
             })
             .collect();
         let to = self.k.add("counts_write", write, which);
