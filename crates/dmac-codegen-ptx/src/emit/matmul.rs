@@ -2,7 +2,7 @@
 //!
 //! Operands of one 16-bit type are read from shared memory by `ldmatrix` and multiplied as they are; weights of a softmax
 //! are rounded to the other operand's type on the way. All other operands are f32, split into two tf32 terms each: the
-//! three products that matter leave a relative error of about 2^-21. An operand of 16 bits is one term exactly.
+//! three products that matter leave a relative error of about 2^-21, and sums are rounded to nearest. An operand of 16 bits is one term exactly.
 
 use super::value::Int;
 use super::{Emitter, TileRegs};
@@ -182,17 +182,23 @@ impl Emitter<'_> {
         }
     }
 
-    /// The products of terms, the smallest first.
+    /// The products of terms, the smallest first. Tensor cores cut off what an accumulator has no bits for, always towards
+    /// zero, so that a long sum drifts by as many units as it has steps: each step is a sum of its own, and is added by
+    /// an addition that rounds to nearest.
     fn multiply(&mut self, acc: &[Reg<F32>; 4], a: &[Terms; 4], b: &[Terms; 2]) {
+        let step: [Reg<F32>; 4] = std::array::from_fn(|_| self.k.mov("step", 0.0));
         let big_a = a.map(|terms| terms.big);
         let big_b = b.map(|terms| terms.big);
         if let [Some(a0), Some(a1), Some(a2), Some(a3)] = a.map(|terms| terms.small) {
-            self.k.mma(MmaElem::Tf32, acc, &[a0, a1, a2, a3], &big_b);
+            self.k.mma(MmaElem::Tf32, &step, &[a0, a1, a2, a3], &big_b);
         }
         if let [Some(b0), Some(b1)] = b.map(|terms| terms.small) {
-            self.k.mma(MmaElem::Tf32, acc, &big_a, &[b0, b1]);
+            self.k.mma(MmaElem::Tf32, &step, &big_a, &[b0, b1]);
         }
-        self.k.mma(MmaElem::Tf32, acc, &big_a, &big_b);
+        self.k.mma(MmaElem::Tf32, &step, &big_a, &big_b);
+        for (sum, step) in acc.iter().zip(step) {
+            self.k.add(*sum, *sum, step);
+        }
     }
 
     fn terms(&mut self, element: Element, x: Reg<F32>) -> Terms {
