@@ -369,6 +369,15 @@ pub enum BenchDevice {
 pub struct ExplainArgs {
     /// An error code (E0103) or a program.
     pub what: String,
+    /// Also what happens for random inputs of these sizes: attended pairs, a map of tiles, memory, the schedule.
+    #[arg(long, value_name = "SIZES", value_parser = sizes)]
+    pub random: Option<Sizes>,
+    /// Seed of the inputs.
+    #[arg(long, default_value_t = 0, requires = "random")]
+    pub seed: u64,
+    /// The value of a run-time parameter (may be repeated).
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = define, requires = "random")]
+    pub params: Vec<(String, ParamNumber)>,
     #[command(flatten)]
     pub build: Build,
 }

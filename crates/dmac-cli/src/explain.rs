@@ -1,13 +1,15 @@
 //! `dmac explain`: the page of a code, or what the compiler found out about a program.
 
+mod shape;
+
 use crate::args::ExplainArgs;
 use crate::files::read_program;
-use crate::inputs::options;
+use crate::inputs::{options, options_for_random};
 use crate::terminal::{Exit, Failure, Terminal};
 use dmac::schedule::kernel::{Expr, VarId};
 use dmac::schedule::target::SM_80;
 use dmac::source::nearest;
-use dmac::{Code, Options, Program, compile};
+use dmac::{Attention, Code, Options, Program, compile};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -28,7 +30,10 @@ pub fn run(args: &ExplainArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         return Err(Failure::usage(format!("there is no code {}{hint}", args.what)));
     }
     let Some(source) = read_program(Path::new(&args.what), terminal)? else { return Ok(Exit::Mismatch) };
-    let options = options(&args.build, Some(ANY_HEAD_DIM), None, None)?;
+    let options = match &args.random {
+        Some(sizes) => options_for_random(&args.build, sizes)?,
+        None => options(&args.build, Some(ANY_HEAD_DIM), None, None)?,
+    };
     let compiled = match compile(&source, &options, &mut |_, _| {}) {
         Ok(compiled) => compiled,
         Err(diagnostics) => {
@@ -50,9 +55,18 @@ pub fn run(args: &ExplainArgs, terminal: &Terminal) -> Result<Exit, Failure> {
     let _ = write!(text, "\n{}", dmac::passes::explain::explain(&compiled.meaning));
     kernels(&mut text, "on this processor", &compiled.program);
     // Where a GPU cannot run it, `compile --target ptx` says why.
-    let on_gpu = Options { target: SM_80, ..options };
+    let on_gpu = Options { target: SM_80, ..options.clone() };
     if let Ok(compiled) = compile(&source, &on_gpu, &mut |_, _| {}) {
         kernels(&mut text, "on a GPU", &compiled.program);
+    }
+    if let Some(sizes) = &args.random {
+        match Attention::from_source(&source, &options) {
+            Ok(attention) => shape::explain(&mut text, &attention, sizes, args)?,
+            Err(diagnostics) => {
+                terminal.diagnostics(&source, &diagnostics)?;
+                return Ok(Exit::Mismatch);
+            }
+        }
     }
     terminal.data(&text)?;
     Ok(Exit::Ok)

@@ -25,12 +25,18 @@ pub struct Counted {
     pub features: AxisId,
 }
 
-/// The program that counts, its key axes divided into `cells` equal parts, and what it counts, in the order of its results.
+/// The width of the cells of an axis of `keys` keys: as few keys as `cells` of them need, in multiples of `unit`.
+pub fn cell_width(keys: i64, cells: i64, unit: i64) -> i64 {
+    ((keys + cells * unit - 1) / (cells * unit)).max(1) * unit
+}
+
+/// The program that counts, its key axes divided into `cells` parts of [`cell_width`] keys, and what it counts, in the order
+/// of its results.
 ///
 /// # Panics
-/// If `cells` is not positive.
-pub fn count_pairs(meaning: &Graph, cells: i64) -> (Graph, Vec<Counted>) {
-    assert!(cells > 0, "count_pairs: {cells} cells");
+/// If `cells` or `unit` is not positive.
+pub fn count_pairs(meaning: &Graph, cells: i64, unit: i64) -> (Graph, Vec<Counted>) {
+    assert!(cells > 0 && unit > 0, "count_pairs: {cells} cells of multiples of {unit} keys");
     let mut graph = meaning.clone();
     let roots: Vec<NodeId> = graph.outputs.iter().map(|output| output.node).collect();
     let kind = AxisKind::Sized(Size::Const(cells));
@@ -45,11 +51,13 @@ pub fn count_pairs(meaning: &Graph, cells: i64) -> (Graph, Vec<Counted>) {
         let keys = graph.axis_of(attend.key);
         let [zero, one] = [0.0, 1.0].map(|value| graph.float(value));
         let (j, c) = (graph.index(attend.key), graph.index(cell));
-        let [count, least, short] = [cells, 1, cells - 1].map(|value| graph.int(value));
+        let [all, least, short, unit] =
+            [cells * unit, 1, cells * unit - 1, unit].map(|value| graph.int(value));
         let size = graph.size(Size::Axis(keys));
         let size = graph.binary(Binary::Add, size, short);
-        let width = graph.binary(Binary::IntDiv, size, count);
+        let width = graph.binary(Binary::IntDiv, size, all);
         let width = graph.binary(Binary::Max, width, least);
+        let width = graph.binary(Binary::Mul, width, unit);
         let at = graph.binary(Binary::IntDiv, j, width);
         let here = graph.compare(Compare::Eq, at, c);
         let value = if cells == 1 { one } else { graph.add(Op::If, &[here, one, zero]) };

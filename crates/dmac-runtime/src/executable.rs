@@ -86,6 +86,17 @@ impl Executable {
         self.jit.table().name()
     }
 
+    /// Bytes of workspace of a call with these sizes and parameters (in the order of the program), `workers` calls of a
+    /// kernel running at a time. No tensor is needed to know it.
+    ///
+    /// # Panics
+    /// If there are more or fewer sizes or parameters than the program has.
+    pub fn workspace_bytes(&self, sizes: &[i64], params: &[ParamValue], workers: usize) -> u64 {
+        let expected = (self.program.sizes.len(), self.program.params.len());
+        assert_eq!((sizes.len(), params.len()), expected, "sizes and parameters of another program");
+        self.jit.workspace_size(&self.scalars(sizes, params, workers)).max(0) as u64
+    }
+
     /// Runs the program.
     ///
     /// # Errors
@@ -199,6 +210,23 @@ impl Executable {
         Ok(outputs)
     }
 
+    /// An argument table without tensors.
+    fn scalars(&self, sizes: &[i64], params: &[ParamValue], workers: usize) -> Vec<u64> {
+        let layout = self.jit.layout();
+        let mut args = vec![0; layout.args];
+        args[Layout::WORKERS] = workers as u64;
+        for (at, size) in sizes.iter().enumerate() {
+            args[layout.sizes + at] = *size as u64;
+        }
+        for (at, param) in params.iter().enumerate() {
+            args[layout.params + at] = match param {
+                ParamValue::Int(value) => *value as u64,
+                ParamValue::Float(value) => u64::from(value.to_bits()),
+            };
+        }
+        args
+    }
+
     fn argument_table(
         &self,
         bound: &Bound<'_>,
@@ -207,17 +235,7 @@ impl Executable {
         workers: usize,
     ) -> Vec<u64> {
         let layout = self.jit.layout();
-        let mut args = vec![0; layout.args];
-        args[Layout::WORKERS] = workers as u64;
-        for (at, size) in bound.sizes.iter().enumerate() {
-            args[layout.sizes + at] = *size as u64;
-        }
-        for (at, param) in bound.params.iter().enumerate() {
-            args[layout.params + at] = match param {
-                ParamValue::Int(value) => *value as u64,
-                ParamValue::Float(value) => u64::from(value.to_bits()),
-            };
-        }
+        let mut args = self.scalars(&bound.sizes, &bound.params, workers);
         for (tensor, slot) in self.program.tensors.iter().zip(&layout.given) {
             let Some(slot) = *slot else { continue };
             let (pointer, strides) = match &tensor.role {

@@ -5,7 +5,7 @@
 
 use crate::attention::{Attention, executable};
 use dmac_ir::AxisKind;
-use dmac_passes::count_pairs::count_pairs;
+use dmac_passes::count_pairs::{cell_width, count_pairs};
 use dmac_runtime::{Arguments, RunError, Tensor, ThreadPool};
 
 /// What one attention attends to.
@@ -17,8 +17,10 @@ pub struct PairMap {
     pub dims: [usize; 4],
     /// Attended pairs, `[B, H, M, cells]`.
     pub counts: Vec<i32>,
-    /// The length of its key axis, as long as it is: cells are `ceil(keys / cells)` keys wide.
+    /// The length of its key axis.
     pub keys: i64,
+    /// Keys of a cell; the last one that has any may have fewer.
+    pub width: i64,
     /// `D`: features of queries and keys.
     pub features: i64,
     /// Features of its values.
@@ -45,13 +47,14 @@ impl PairMap {
 }
 
 impl Attention {
-    /// Counts the attended pairs of each attention of the program, its key axis divided into at most `cells` equal parts.
+    /// Counts the attended pairs of each attention of the program, its key axis divided into at most `cells` equal parts, whose width is a
+    /// multiple of `unit` keys.
     ///
     /// # Errors
     /// Arguments that do not fit the program.
     ///
     /// # Panics
-    /// If `cells` is zero.
+    /// If `cells` or `unit` is zero.
     ///
     /// ```
     /// use dmac::{Arguments, Attention, Options, Storage, TensorView, runtime::Serial};
@@ -60,7 +63,7 @@ impl Attention {
     /// let x = vec![1.0; 5 * 8];
     /// let view = || TensorView::of_f32(&[1, 1, 5, 8], &x);
     /// let arguments = Arguments::new().tensor("q", view()?).tensor("k", view()?).tensor("v", view()?);
-    /// let maps = attention.pairs(&arguments, 1, &Serial)?;
+    /// let maps = attention.pairs(&arguments, 1, 1, &Serial)?;
     /// assert_eq!(maps[0].counts, [1, 2, 3, 4, 5]);
     /// assert_eq!((maps[0].attended(), maps[0].pairs()), (15, 25));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -69,9 +72,10 @@ impl Attention {
         &self,
         arguments: &Arguments<'_>,
         cells: usize,
+        unit: usize,
         pool: &dyn ThreadPool,
     ) -> Result<Vec<PairMap>, RunError> {
-        let (graph, counted) = count_pairs(&self.compiled().meaning, cells as i64);
+        let (graph, counted) = count_pairs(&self.compiled().meaning, cells as i64, unit as i64);
         let counting = executable(&graph, self.compiled().program.storage)
             .unwrap_or_else(|why| panic!("a program that compiles cannot be counted: {why}"));
         let shape = arguments.bind(&self.compiled().graph, &self.compiled().program)?.shape;
@@ -82,6 +86,7 @@ impl Attention {
             dims: <[usize; 4]>::try_from(tensor.dims()).expect("counts have four axes"),
             counts: tensor.to_i32(),
             keys: shape.size(counted.keys),
+            width: cell_width(shape.size(counted.keys), cells as i64, unit as i64),
             features,
             value_features: shape.size(counted.features),
         };

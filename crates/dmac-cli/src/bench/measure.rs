@@ -198,7 +198,7 @@ impl Case {
     /// PairCount pairs; they are counted on processors only.
     fn count(&self, threads: &Threads) -> Result<Option<PairCount>, Failure> {
         let Subject::Cpu(attention, held) = &self.subject else { return Ok(None) };
-        let maps = attention.pairs(&held.arguments(), 1, threads).map_err(|error| refused(&error))?;
+        let maps = attention.pairs(&held.arguments(), 1, 1, threads).map_err(|error| refused(&error))?;
         let sum = |of: fn(&dmac::PairMap) -> u64| maps.iter().map(of).sum();
         Ok(Some(PairCount {
             pairs: sum(dmac::PairMap::pairs),

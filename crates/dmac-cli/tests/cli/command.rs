@@ -5,6 +5,15 @@ use crate::place::{BROKEN, Place};
 use safetensors::Dtype;
 use std::path::Path;
 
+/// A list of blocks for each row, a stored tensor of block means, and a walk of its own.
+const LISTS: &str = "attention lists(const block: int = 64, n: int = 4) {
+    axis s = blocks(j, block)
+    let mean_key[b, g, s, d] = mean(j in s: k[b, g, j, d])
+    mask j <= i
+    select top(n) s of sum(d: q[b, h, i, d] * mean_key[b, g, s, d]) forcing s == i div block
+}
+";
+
 #[test]
 fn check_reports_errors_and_exits_with_one() {
     let place = Place::new();
@@ -46,6 +55,27 @@ fn explain_knows_codes_and_programs() {
     let program = place.run("explain window.dmac").ends(0, &[]);
     assert!(program.out.starts_with("window\n") && program.out.contains("w ="), "{}", program.out);
     place.run("explain broken.dmac").ends(1, &["E0201"]);
+}
+
+#[test]
+fn explain_draws_what_a_shape_attends_to() {
+    let place = Place::new();
+    place.write("lists.dmac", LISTS.as_bytes());
+    let shown = |line: &str| {
+        let text = place.run(line).ends(0, &[]).out;
+        let (_, shape) = text.split_once("\nfor ").expect("a part for the shape");
+        // Packed tensors and scratch memory depend on the processor.
+        let lines = shape.lines().filter(|line| {
+            !["  packed", "  scratch", "  together"].iter().any(|start| line.starts_with(start))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let window = "explain window.dmac --random B=1,H=2,G=1,M=1000,N=1500,D=8 --param w=400";
+    insta::assert_snapshot!("explain_window", shown(window));
+    let lists = "explain lists.dmac --random B=1,H=2,G=1,M=200,N=20000,D=8";
+    insta::assert_snapshot!("explain_lists", shown(lists));
+    place.run("explain window.dmac --random B=1,D=8,M=4,N=4 --param v=1").ends(2, &["`v`"]);
+    place.run("explain window.dmac --random B=1,D=8,M=4,N=4,X=1").ends(2, &["`X`"]);
 }
 
 #[test]
