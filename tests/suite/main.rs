@@ -5,6 +5,7 @@ mod golden;
 mod invariance;
 mod language_tour;
 mod lifetimes;
+mod memory;
 mod random_programs;
 mod run;
 mod tidy;
