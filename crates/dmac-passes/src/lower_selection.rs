@@ -285,7 +285,7 @@ impl Member {
                 }
                 _ => {}
             }
-            match self.class_of(canon, condition, subject.node) {
+            match self.class_of(canon, condition, subject) {
                 Some(of_key) if class.is_none() => class = Some((of_key, condition)),
                 _ => return Err(Obstacle::Leaving(condition)),
             }
@@ -321,13 +321,17 @@ impl Member {
     }
 
     /// The class of an element, where a condition says that it equals that of the row: `x(element) == x(position)`.
-    fn class_of(&self, canon: &mut Canon<'_>, condition: NodeId, position: NodeId) -> Option<NodeId> {
+    /// `(element - position) mod 2 == 0` is not of that form, although its two sides are equal where element and position are.
+    fn class_of(&self, canon: &mut Canon<'_>, condition: NodeId, position: Subject) -> Option<NodeId> {
         if *canon.graph.op(condition) != Op::Compare(Compare::Eq) {
             return None;
         }
         let operands = canon.graph.operands(condition);
-        let map = BTreeMap::from([(self.select.over, position)]);
+        let map = BTreeMap::from([(self.select.over, position.node)]);
         [(operands[0], operands[1]), (operands[1], operands[0])].into_iter().find_map(|(of_key, of_row)| {
+            if canon.graph.free(of_key).contains(&position.var) {
+                return None;
+            }
             let moved = canon.graph.substitute(of_key, &map)?;
             let int = canon.graph.ty(of_key).as_scalar() == Some(Scalar::Int);
             (int && canon.again(moved) == of_row).then_some(of_key)
