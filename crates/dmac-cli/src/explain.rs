@@ -9,7 +9,7 @@ use crate::terminal::{Exit, Failure, Terminal};
 use dmac::schedule::kernel::{Expr, VarId};
 use dmac::schedule::target::SM_80;
 use dmac::source::nearest;
-use dmac::{Attention, Code, Options, Program, compile};
+use dmac::{Attention, Code, Options, ParamValue, Program, compile};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -49,7 +49,11 @@ pub fn run(args: &ExplainArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         text.push_str("\nparameters\n");
         for param in &compiled.params {
             let kind = if param.is_const || param.pinned { "fixed when compiled" } else { "run-time" };
-            let _ = writeln!(text, "  {} = {:?}  ({kind})", param.name, param.value);
+            let value = match param.value {
+                ParamValue::Int(value) => value.to_string(),
+                ParamValue::Float(value) => format!("{value:?}"),
+            };
+            let _ = writeln!(text, "  {} = {value}  ({kind})", param.name);
         }
     }
     let _ = write!(text, "\n{}", dmac::passes::explain::explain(&compiled.meaning));

@@ -53,7 +53,11 @@ fn explain_knows_codes_and_programs() {
     assert!(page.out.starts_with("# E0103"), "{}", page.out);
     place.run("explain E0999").ends(2, &["no code E0999"]);
     let program = place.run("explain window.dmac").ends(0, &[]);
-    assert!(program.out.starts_with("window\n") && program.out.contains("w ="), "{}", program.out);
+    assert!(
+        program.out.starts_with("window\n") && program.out.contains("w = 4  (run-time)"),
+        "{}",
+        program.out
+    );
     place.run("explain broken.dmac").ends(1, &["E0201"]);
 }
 
