@@ -7,5 +7,6 @@ mod language_tour;
 mod lifetimes;
 mod memory;
 mod random_programs;
+mod reads;
 mod run;
 mod tidy;

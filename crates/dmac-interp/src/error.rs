@@ -112,7 +112,7 @@ impl fmt::Display for Error {
             }
             Self::OutOfRange { tensor, axis, index, size, at } => write!(
                 f,
-                "`{tensor}` is read at index {index} of axis {axis}, which has 0 .. {size}{}",
+                "`{tensor}` is read at index {index} of axis {axis}, which has 0 .. {size}{} (E0601)",
                 place(at)
             ),
             Self::DivisionByZero { at } => write!(f, "division by zero{}", place(at)),

@@ -5,6 +5,7 @@
 //! name in [`PIPELINE`], its dump and its snapshots are the same word. After every pass the graph is verified.
 
 pub mod analysis;
+pub mod bound_reads;
 pub mod canonical;
 pub mod classify_masks;
 pub mod count_pairs;
@@ -59,6 +60,8 @@ pub const PIPELINE: &[Pass] = &[
     Pass { name: "insert_skips", run: insert_skips::run, establishes: Some(Invariant::SkipsInserted) },
     // After the masks have their final form, which weights repeat.
     Pass { name: "expand_weights", run: expand_weights::run, establishes: None },
+    // After everything that proves something from an index as it was written.
+    Pass { name: "bound_reads", run: bound_reads::run, establishes: None },
     // At the end, so that node numbers follow from what is computed only.
     Pass { name: "eliminate_dead", run: eliminate_dead::run, establishes: None },
 ];

@@ -47,6 +47,13 @@ const CASES: &[(&str, &str, &str)] = &[
          branch y { mask j <= i\n select top(n) s of sum(j in s: x.prob[b, h, i, j]) } output y }",
         "attention a { mask j <= i }",
     ),
+    (
+        "bound_reads",
+        "attention a { input tag[b, j]: i32\n input w[t]: f32\n let past[b, g, j] = sum(t: w[t] * k[b, g, 2 * t, 0])\n \
+         mask tag[b, i] == tag[b, j]\n score = score + past[b, g, j] }",
+        "attention a { input bias[h, t]: f32\n input tag[b, j]: i32 in 0 .. 4\n axis t = 4\n mask j <= i\n \
+         score = score + bias[h, tag[b, j]] }",
+    ),
     // Passes leave nothing dead behind, so there is something to do only for a graph that somebody else built.
     ("eliminate_dead", "", "attention a { mask j <= i }"),
 ];

@@ -66,6 +66,18 @@ impl Results {
     }
 }
 
+/// What kernels read in place of an input that they cannot read as it is.
+fn replacement(view: &TensorView<'_>) -> Option<Tensor> {
+    if view.dims().contains(&0) {
+        // An index that no condition holds inside an axis is bounded to it, but an empty one has no element: what is read
+        // there, and not used, must be memory.
+        let dims: Vec<usize> = view.dims().iter().map(|&dim| dim.max(1)).collect();
+        return Some(Tensor::zeros(view.element(), &dims));
+    }
+    // Rows are read in place: the last axis must be contiguous.
+    (!view.has_contiguous_rows()).then(|| view.to_tensor())
+}
+
 impl Executable {
     /// Compiles a tile program. `graph` is the graph that it was lowered from.
     ///
@@ -124,9 +136,7 @@ impl Executable {
         observe: bool,
     ) -> Result<Results, RunError> {
         let bound = arguments.bind(&self.graph, &self.program)?;
-        // Kernels read rows in place: the last axis must be contiguous.
-        let copies: Vec<Option<Tensor>> =
-            bound.inputs.iter().map(|view| (!view.has_contiguous_rows()).then(|| view.to_tensor())).collect();
+        let copies: Vec<Option<Tensor>> = bound.inputs.iter().map(replacement).collect();
         let mut outputs = self.outputs(&bound)?;
         let args = self.argument_table(&bound, &copies, &mut outputs, pool.workers());
         self.jit.check(&args).map_err(|message| RunError::Requirement(message.to_owned()))?;

@@ -14,6 +14,7 @@ mod element;
 mod lifetimes;
 mod lists;
 mod ranked;
+mod ranges;
 mod scalar;
 mod select;
 mod space;
@@ -170,6 +171,7 @@ impl<'g> Lowering<'g> {
             self.tensors.entry(output.node).or_insert(tensor);
         }
         self.require_sizes();
+        self.require_reads();
     }
 
     /// What the sizes must satisfy: whole groups of heads, no empty windows or blocks.

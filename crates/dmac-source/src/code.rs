@@ -117,6 +117,7 @@ codes! {
     E0503 "program that the target cannot compile";
     E0504 "unknown target";
     E0505 "generated code refused";
+    E0601 "read out of range";
     E0701 "malformed PTX";
     E0702 "error found while PTX was executed";
     E0801 "no usable GPU";
