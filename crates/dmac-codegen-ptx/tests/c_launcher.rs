@@ -198,7 +198,7 @@ fn library(name: &str, target: Target, params: &[(&str, i64)], pins: &[(&str, i6
             given.map_or(param.default, |(_, value)| ParamValue::Int(*value))
         })
         .collect();
-    let wanted = [("B", 2), ("H", 6), ("G", 3), ("M", 1000), ("N", 3001)];
+    let wanted = [("B", 2), ("H", 6), ("G", 3), ("M", 1000), ("N", 3001), ("t", 8)];
     let sizes: Vec<i64> = program
         .sizes
         .iter()
