@@ -232,7 +232,7 @@ fn a_read_that_is_excluded_does_not_happen() {
         assert_eq!(by_logic.expect("evaluates"), [0., 0., 0., 0., 0., 1., 1., 0., 0., 0.]);
     }
     let error = guarded(|_, _, read| read).expect_err("out of range");
-    let text = "`table` is read at index -4 of axis x, which has 0 .. 3 at j = 0";
+    let text = "`table` is read at index -4 of axis x, which has 0 .. 3 at j = 0 (E0601)";
     assert_eq!(error.to_string(), text);
     let error = guarded(|p, index, _| p.op(Binary::IntDiv, index, index)).expect_err("a zero divisor");
     assert_eq!(error.to_string(), "division by zero at j = 4");
