@@ -4,12 +4,14 @@
 //! kernels in launch order with their tensors and workspaces. A code generator sees only the program: no graph, no
 //! variant, no mask analysis. The schedule never changes what is computed, only how.
 
+pub mod choose;
 pub mod kernel;
 pub mod lower;
 pub mod pipeline;
 pub mod schedule;
 pub mod target;
 
+pub use choose::{Chosen, choose};
 pub use kernel::Program;
 pub use schedule::Schedule;
 pub use target::Target;

@@ -74,6 +74,11 @@ impl Pipeline {
     }
 }
 
+/// Whether a kernel accumulates products of register tiles over a loop: what specialised warps are for.
+pub fn accumulates(kernel: &Kernel) -> bool {
+    structure::accumulates(kernel)
+}
+
 /// Specialises every kernel of the program that has the structure and fits; the names of those.
 pub fn specialise(program: &mut Program, shared_bytes: usize) -> Vec<String> {
     let mut names = Vec::new();

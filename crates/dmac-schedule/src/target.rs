@@ -23,6 +23,9 @@ pub struct Target {
     /// Whether factors that scale a whole tile of products multiply the products, so that operands stay in their storage
     /// type; otherwise they join the left operand, which is then f32.
     pub scale_products: bool,
+    /// Whether four warps multiply tiles together, asynchronously, and registers move between warps: what
+    /// [`crate::pipeline`] needs.
+    pub warpgroups: bool,
 }
 
 /// The machine's own processor.
@@ -32,6 +35,7 @@ pub const NATIVE: Target = Target {
     max_head_dim: 576,
     tile_bytes: 512 * 1024,
     scale_products: false,
+    warpgroups: false,
 };
 
 /// A100 and every later GPU of the vendor: `mma.sync`, `cp.async`. A block has 163 KiB of shared memory on an A100.
@@ -41,10 +45,11 @@ pub const SM_80: Target = Target {
     max_head_dim: 256,
     tile_bytes: 163 * 1024,
     scale_products: true,
+    warpgroups: false,
 };
 
 /// H100 and H200: `wgmma`, TMA. A block has 227 KiB of shared memory.
-pub const SM_90A: Target = Target { name: "sm_90a", tile_bytes: 227 * 1024, ..SM_80 };
+pub const SM_90A: Target = Target { name: "sm_90a", tile_bytes: 227 * 1024, warpgroups: true, ..SM_80 };
 
 /// All targets.
 pub const ALL: [&Target; 3] = [&NATIVE, &SM_80, &SM_90A];

@@ -4,7 +4,7 @@
 
 use dmac_ir::Graph;
 use dmac_schedule::kernel::{Program, Storage, verify};
-use dmac_schedule::{Schedule, Target};
+use dmac_schedule::{Chosen, Schedule, Target};
 use dmac_sema::{ProgramParam, SemaOptions, Value};
 use dmac_source::{Code, Diagnostic, SourceFile, has_errors};
 use std::collections::BTreeMap;
@@ -124,10 +124,9 @@ pub fn compile(
     let mut graph = analyzed.graph.clone();
     dmac_passes::run_pipeline(&mut graph, &mut |pass, graph| on_phase(Phase::Pass(pass.name), graph));
 
-    let schedule = options.schedule.unwrap_or_else(|| {
-        Schedule::choose(&options.target, options.head_dim, options.value_dim.unwrap_or(options.head_dim))
-    });
-    let program = dmac_schedule::lower::lower(&graph, &options.target, &schedule, options.storage)?;
+    let features = (options.head_dim, options.value_dim.unwrap_or(options.head_dim));
+    let Chosen { program, .. } =
+        dmac_schedule::choose(&graph, &options.target, options.schedule, features, options.storage)?;
     if let Err(message) = verify(&program) {
         panic!("the lowering of `{}` is broken: {message}\n{program}", program.name);
     }

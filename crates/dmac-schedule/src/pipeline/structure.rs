@@ -102,6 +102,11 @@ fn visits(body: &[Stmt], in_loop: bool) -> Vec<&[Stmt]> {
     found
 }
 
+/// Whether a kernel has visits.
+pub(super) fn accumulates(kernel: &Kernel) -> bool {
+    !visits(&kernel.body, false).is_empty()
+}
+
 /// The tiles of a list of statements in order of appearance.
 fn tiles_of(body: &[Stmt]) -> Vec<TileId> {
     let mut found = Vec::new();
