@@ -184,8 +184,9 @@ impl<'a> Uses<'a> {
                 if *transpose_b { &mut self.transposed } else { &mut self.right }.insert(b.tile);
             }
             Stmt::RowReduce { dst, src, .. } => self.elementwise.extend([*dst, *src]),
-            Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, .. } => {
+            Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, taken, .. } => {
                 self.maxima.insert(*row_max);
+                self.elementwise.extend(taken.columns.into_iter().flat_map(|(first, end)| [first, end]));
                 self.elementwise.extend([*scores, *row_max, *row_sum, acc.0]);
             }
             Stmt::HeapOffer { scores, valid, .. } => self.elementwise.extend([*scores, *valid]),

@@ -27,7 +27,7 @@ mod stmt;
 mod verify;
 
 pub use expr::{Expr, ScalarType};
-pub use stmt::{BarrierId, Heap, HeapId, MapReduction, Stmt, TileRef};
+pub use stmt::{BarrierId, Heap, HeapId, MapReduction, Stmt, Taken, TileRef};
 pub use verify::{type_of, verify};
 
 use dmac_ir::{AxisId, InputId, NodeId, Param, Ties};

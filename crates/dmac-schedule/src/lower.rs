@@ -19,6 +19,7 @@ mod scalar;
 mod select;
 mod space;
 mod spans;
+mod visit;
 
 use crate::kernel::{Element, Expr, Kernel, Program, Role, SizeDecl, SizeId, Storage, TensorDecl, TensorId};
 use crate::schedule::Schedule;
@@ -40,7 +41,9 @@ pub fn lower(
     storage: Storage,
 ) -> Result<Program, Vec<Diagnostic>> {
     check_head_dims(graph, target)?;
-    let mut lowering = Lowering::new(graph, *schedule, storage);
+    // Products of bf16 read their operands as they are stored on every machine that has them at all.
+    let scale_products = schedule.scale_products || storage == Storage::Bf16;
+    let mut lowering = Lowering::new(graph, Schedule { scale_products, ..*schedule }, storage);
     lowering.declare();
     for id in graph.node_ids() {
         lowering.lower_node(id);

@@ -20,6 +20,11 @@ pub struct Schedule {
     /// Whether lifetimes and lists of keys are found by many threads at once (a sort, a search for each key), or by one
     /// for each row of the selection (a heap), which is less work in all.
     pub parallel_selection: bool,
+    /// Whether a step of online softmax takes a constant scale of the scores and the interval of columns that each row
+    /// attends, so that neither needs a map.
+    pub fused_softmax: bool,
+    /// Tiles of consecutive keys start at a multiple of this: what one packed panel holds.
+    pub kv_align: usize,
 }
 
 impl Schedule {
@@ -40,6 +45,8 @@ impl Schedule {
                 head_tile: 16,
                 scale_products,
                 parallel_selection,
+                fused_softmax: true,
+                kv_align: 64,
             },
             Family::Gpu => {
                 let kv_tile = if head_dim.max(value_dim) > 128 { 32 } else { 64 };
@@ -51,6 +58,8 @@ impl Schedule {
                     head_tile: 16,
                     scale_products,
                     parallel_selection,
+                    fused_softmax: false,
+                    kv_align: 1,
                 }
             }
         }

@@ -163,6 +163,7 @@ fn any_schedule_means_the_same() {
                 SourceFile::new(name, std::fs::read_to_string(path).expect("the library has the program"));
             let mut options = Options::native(16, Storage::F32);
             let scale_products = q_tile % 2 == 1;
+            let (fused_softmax, kv_align) = (q_tile > 3, k_tile);
             options.schedule = Some(Schedule {
                 q_tile,
                 kv_tile,
@@ -171,6 +172,8 @@ fn any_schedule_means_the_same() {
                 head_tile,
                 scale_products,
                 parallel_selection: false,
+                fused_softmax,
+                kv_align,
             });
             let pins: &[(&str, i64)] = match name {
                 "nsa" => &[("l", 4), ("stride", 2), ("block", 8), ("n", 3), ("window", 9)],

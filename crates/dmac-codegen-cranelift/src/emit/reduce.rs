@@ -1,14 +1,14 @@
 //! Reductions along the rows of a tile, and the online softmax.
 //!
 //! Input → output: [`Stmt::RowReduce`](dmac_schedule::kernel::Stmt::RowReduce) → a vector loop a row;
-//! [`Stmt::OnlineSoftmax`](dmac_schedule::kernel::Stmt::OnlineSoftmax) → one call, whose scale is the change to base 2.
+//! [`Stmt::OnlineSoftmax`](dmac_schedule::kernel::Stmt::OnlineSoftmax) → one call, whose scale includes the change to base 2.
 
 use super::vector::LANES;
 use super::{Along, Emitter, Point};
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use dmac_cpu_kernels::Kernel as Micro;
 use dmac_ir::Binary;
-use dmac_schedule::kernel::{Element, Expr, MapReduction, ScalarType, TileId};
+use dmac_schedule::kernel::{Element, Expr, MapReduction, ScalarType, Taken, TileId};
 
 /// The tiles of an online softmax.
 #[derive(Clone, Copy)]
@@ -17,6 +17,7 @@ pub(crate) struct Softmax {
     pub(crate) row_max: TileId,
     pub(crate) row_sum: TileId,
     pub(crate) acc: TileId,
+    pub(crate) taken: Taken,
 }
 
 impl Emitter<'_, '_, '_> {
@@ -102,7 +103,11 @@ impl Emitter<'_, '_, '_> {
         self.fresh(|e| {
             let (rows, cols, acc_cols) = (e.scalar(rows), e.scalar(cols), e.scalar(acc_cols));
             let none = e.null();
-            let scale = e.float(std::f32::consts::LOG2_E);
+            let scale = e.float(tiles.taken.scale.get() * std::f32::consts::LOG2_E);
+            let (first, end) = match tiles.taken.columns {
+                Some((first, end)) => (e.tile_base(first), e.tile_base(end)),
+                None => (none, none),
+            };
             let scores = e.operand(&tiles.scores.into());
             let row_max = e.tile_base(tiles.row_max);
             let row_sum = e.tile_base(tiles.row_sum);
@@ -114,8 +119,8 @@ impl Emitter<'_, '_, '_> {
                     cols,
                     scores.address,
                     scores.stride,
-                    none,
-                    none,
+                    first,
+                    end,
                     scale,
                     row_max,
                     row_sum,

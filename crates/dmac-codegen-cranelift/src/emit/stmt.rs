@@ -125,8 +125,9 @@ impl<'p> Emitter<'p, '_, '_> {
             Stmt::RowReduce { dst, src, op, rows, cols, accumulate } => {
                 self.row_reduce(*dst, *src, *op, rows, cols, *accumulate);
             }
-            Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, rows, cols } => {
-                let tiles = Softmax { scores: *scores, row_max: *row_max, row_sum: *row_sum, acc: acc.0 };
+            Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, rows, cols, taken } => {
+                let (scores, row_max, row_sum) = (*scores, *row_max, *row_sum);
+                let tiles = Softmax { scores, row_max, row_sum, acc: acc.0, taken: *taken };
                 self.online_softmax(tiles, &acc.1, rows, cols);
             }
             Stmt::HeapClear { heap, row } => self.heap_clear(*heap, row),

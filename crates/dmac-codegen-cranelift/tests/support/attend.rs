@@ -142,6 +142,7 @@ pub fn causal(storage: Storage, d: usize, e: usize, q_tile: usize, kv_tile: usiz
                     acc: (acc, int(e)),
                     rows: v_(rows),
                     cols: v_(keys),
+                    taken: Taken::default(),
                 },
                 Stmt::Mma {
                     acc,

@@ -7,7 +7,7 @@ use super::memory::{Best, Global, Tiles};
 use super::product::Product;
 use super::scalar::Place;
 use dmac_schedule::kernel::{
-    Element, Expr, Kernel, MapReduction, Program, Space, Stmt, TileId, TileRef, VarId,
+    Element, Expr, Kernel, MapReduction, Program, Space, Stmt, Taken, TileId, TileRef, VarId,
 };
 
 /// A statement list with a cursor; a loop frame also knows its bounds.
@@ -482,10 +482,11 @@ impl<'a> Machine<'a> {
                     self.tiles[bank(kernel, *dst, group)].store(kernel, *dst, 0, (row, 0), Some(value))?;
                 }
             }
-            Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, rows, cols } => {
+            Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, rows, cols, taken } => {
                 let (rows, cols) = (int(self, global, vars, rows)?, int(self, global, vars, cols)?);
                 let features = int(self, global, vars, &acc.1)?;
                 for row in 0..rows {
+                    let cols = (cols, *taken);
                     self.softmax_row(group, (*scores, *row_max, *row_sum, acc.0), row, cols, features)?;
                 }
             }
@@ -544,22 +545,33 @@ impl<'a> Machine<'a> {
         group: usize,
         (scores, row_max, row_sum, acc): (TileId, TileId, TileId, TileId),
         row: i64,
-        cols: i64,
+        (cols, taken): (i64, Taken),
         features: i64,
     ) -> Result<(), String> {
         let kernel = self.kernel;
+        let (mut first, mut end) = (0, cols);
+        if let Some((lo, hi)) = taken.columns {
+            first = self.tiles[bank(kernel, lo, group)].load(kernel, lo, 0, row, 0)? as i64;
+            end = self.tiles[bank(kernel, hi, group)].load(kernel, hi, 0, row, 0)? as i64;
+        }
+        let scale = f64::from(taken.scale.get());
         let tiles = &mut self.tiles[group];
+        let score = |tiles: &Tiles, col: i64| {
+            if col < first || end <= col {
+                return Ok(f64::NEG_INFINITY);
+            }
+            tiles.load(kernel, scores, 0, row, col).map(|score| score * scale)
+        };
         let old = tiles.load(kernel, row_max, 0, row, 0)?;
         let mut new = old;
         for col in 0..cols {
-            new = new.max(tiles.load(kernel, scores, 0, row, col)?);
+            new = new.max(score(tiles, col)?);
         }
         let empty = new == f64::NEG_INFINITY;
         let alpha = if empty { 1.0 } else { (old - new).exp() };
         let mut sum = tiles.load(kernel, row_sum, 0, row, 0)? * alpha;
         for col in 0..cols {
-            let score = tiles.load(kernel, scores, 0, row, col)?;
-            let weight = if empty { 0.0 } else { (score - new).exp() };
+            let weight = if empty { 0.0 } else { (score(tiles, col)? - new).exp() };
             sum += weight;
             tiles.store(kernel, scores, 0, (row, col), Some(weight))?;
         }

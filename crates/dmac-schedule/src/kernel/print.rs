@@ -1,7 +1,8 @@
 //! The text form of a tile program: deterministic, one statement a line.
 
 use super::{
-    Element, Expr, Kernel, MapReduction, Program, Role, ScalarType, Space, Stmt, Storage, TensorId, TileRef,
+    Element, Expr, Kernel, MapReduction, Program, Role, ScalarType, Space, Stmt, Storage, Taken, TensorId,
+    TileRef,
 };
 use dmac_ir::{Binary, Compare, ParamValue, Ties, Unary};
 use std::fmt::{self, Write as _};
@@ -209,17 +210,26 @@ impl Text<'_> {
                 let (dst, src) = (self.tile(*dst), self.tile(*src));
                 writeln!(out, "row_{name} {dst} = {src}[{}, {}]{with}", e(rows), e(cols))
             }
-            Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, rows, cols } => writeln!(
-                out,
-                "online_softmax {}[{}, {}] max {} sum {} rescale {}[.., {}]",
-                self.tile(*scores),
-                e(rows),
-                e(cols),
-                self.tile(*row_max),
-                self.tile(*row_sum),
-                self.tile(acc.0),
-                e(&acc.1)
-            ),
+            Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, rows, cols, taken } => {
+                let mut how = String::new();
+                if taken.scale != Taken::default().scale {
+                    how += &format!(" times {}", e(&Expr::Float(taken.scale)));
+                }
+                if let Some((first, end)) = taken.columns {
+                    how += &format!(" within {} .. {}", self.tile(first), self.tile(end));
+                }
+                writeln!(
+                    out,
+                    "online_softmax {}[{}, {}]{how} max {} sum {} rescale {}[.., {}]",
+                    self.tile(*scores),
+                    e(rows),
+                    e(cols),
+                    self.tile(*row_max),
+                    self.tile(*row_sum),
+                    self.tile(acc.0),
+                    e(&acc.1)
+                )
+            }
             Stmt::HeapClear { heap, row } => writeln!(out, "clear {}[{}]", self.heap(heap.0), e(row)),
             Stmt::HeapPush { heap, row, score, index, evicted } => writeln!(
                 out,

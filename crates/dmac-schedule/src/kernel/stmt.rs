@@ -1,6 +1,7 @@
 //! Statements of tile programs: what a grid point does, in order.
 
 use super::{Expr, TensorId, TieRule, TileId, VarId};
+use dmac_ir::FloatBits;
 
 /// A barrier of a kernel.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -46,6 +47,23 @@ pub enum MapReduction {
     Sum,
     Max,
     Min,
+}
+
+/// How an online softmax takes its scores: what would otherwise be a map before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// What they are multiplied by: finite, above zero.
+    pub scale: FloatBits,
+    /// For each row the first column that counts, and the end of those that do: `I32` row vectors. Scores of other columns
+    /// are taken for -inf, whatever they are.
+    pub columns: Option<(TileId, TileId)>,
+}
+
+impl Default for Taken {
+    /// As they are.
+    fn default() -> Self {
+        Self { scale: FloatBits::new(1.0), columns: None }
+    }
 }
 
 /// A statement.
@@ -194,9 +212,10 @@ pub enum Stmt {
         /// Whether the old value takes part.
         accumulate: bool,
     },
-    /// A step of online softmax, on rows `..rows` and columns `..cols` of `scores` (natural units; -inf: masked):
+    /// A step of online softmax, on rows `..rows` and columns `..cols` of `scores` (-inf: masked), taken as `taken` says:
     ///
     /// ```text
+    /// scores = scores * scale             (-inf outside the row's columns)
     /// new = max(row_max, max of scores);  alpha = exp(row_max - new)      (1 while new is -inf)
     /// scores = exp(scores - new)          (0 while new is -inf)
     /// row_sum = row_sum * alpha + sum of scores;  acc = acc * alpha (each row);  row_max = new
@@ -214,6 +233,8 @@ pub enum Stmt {
         rows: Expr,
         /// Columns.
         cols: Expr,
+        /// How the scores are taken.
+        taken: Taken,
     },
 
     /// Empties row `row` of a heap.

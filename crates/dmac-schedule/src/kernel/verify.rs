@@ -204,9 +204,18 @@ impl Check<'_> {
                 self.vector(*dst)?;
                 self.ints([rows, cols])
             }
-            Stmt::OnlineSoftmax { row_max, row_sum, acc, rows, cols, .. } => {
+            Stmt::OnlineSoftmax { row_max, row_sum, acc, rows, cols, taken, .. } => {
                 self.vector(*row_max)?;
                 self.vector(*row_sum)?;
+                if !(taken.scale.get() > 0.0 && taken.scale.get().is_finite()) {
+                    return Err("scores are scaled by a finite number above zero".into());
+                }
+                for bound in taken.columns.into_iter().flat_map(|(first, end)| [first, end]) {
+                    self.vector(bound)?;
+                    if self.kernel.tile(bound).element != Element::I32 {
+                        return Err("bounds of columns are i32".into());
+                    }
+                }
                 self.ints([&acc.1, rows, cols])
             }
             Stmt::HeapClear { row, .. } => self.want(row, ScalarType::Int),

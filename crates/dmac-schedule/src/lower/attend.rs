@@ -8,28 +8,27 @@ use super::element::Cx;
 use super::lists::AliveLists;
 use super::{Env, Lowering, Space};
 use crate::kernel::{
-    Element, Expr, GridAxis, Kernel, ScalarType, Space as Memory, Stmt, TensorId, TileId, TileRef, VarId,
-    type_of,
+    Element, Expr, GridAxis, Kernel, ScalarType, Space as Memory, Stmt, TensorId, TileId, VarId,
 };
 use dmac_ir::{
     Attend, Attendance, AxisKind, Binary, Compare, Field, Form, NodeId, Normalize, Op, Unary, Walk,
 };
 
 /// What the statements of one attention share.
-struct Parts<'a> {
-    attend: &'a Attend,
-    view: Attendance<'a>,
-    env: Env,
-    rows: Space,
+pub(super) struct Parts<'a> {
+    pub attend: &'a Attend,
+    pub view: Attendance<'a>,
+    pub env: Env,
+    pub rows: Space,
     /// Weights of a key tile multiply this many value features.
-    features: usize,
-    acc: TileId,
+    pub features: usize,
+    pub acc: TileId,
     /// Row vectors of the running maximum and sum, with online softmax.
-    stats: Option<(TileId, TileId)>,
+    pub stats: Option<(TileId, TileId)>,
     /// Logical positions of the tile's first and last row.
-    span: (Expr, Expr),
+    pub span: (Expr, Expr),
     /// Mask terms that the walk itself satisfies.
-    covered: Vec<usize>,
+    pub covered: Vec<usize>,
 }
 
 impl Lowering<'_> {
@@ -187,7 +186,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn per_row(&self, parts: &Parts<'_>, dst: TileId, body: Expr) -> Stmt {
+    pub(super) fn per_row(&self, parts: &Parts<'_>, dst: TileId, body: Expr) -> Stmt {
         Stmt::Map { dst, rows: parts.rows.count.clone(), cols: Expr::Int(1), body }
     }
 
@@ -217,31 +216,58 @@ impl Lowering<'_> {
         }
         let tile = self.schedule.kv_tile;
         let max = self.static_extent(attend.key).map_or(tile, |size| size.clamp(1, tile));
-        let step = Expr::Int(max as i64);
         let first = cx.kernel.add_var(format!("{}0", self.var_name(attend.key)), ScalarType::Int);
+        let align = Expr::Int(self.schedule.kv_align.clamp(1, max) as i64);
+        let down = |x: Expr| x.int_div(align.clone()) * align.clone();
         if ranges.is_empty() {
-            let lo = cx.set(out, "lo", ScalarType::Int, common.0);
+            let lo = cx.set(out, "lo", ScalarType::Int, down(common.0));
             let hi = cx.set(out, "hi", ScalarType::Int, common.1);
-            let body = self.key_tile(cx, parts, first, hi.clone(), max, None);
-            out.push(Stmt::For { var: first, lo, hi, step, body });
+            self.key_tiles(cx, out, parts, first, (lo, hi), max);
             return;
         }
-        // Several intervals share one grid of tiles, so that a tile that two of them touch is visited once.
-        let hi_all = cx.set(out, "hi", ScalarType::Int, common.1.clone());
-        let mut visited: Vec<(Expr, Expr)> = Vec::new();
+        // Several intervals, each cut to what none of those before it covers. All of them begin and end at edges of the same
+        // grid, so that a key is visited once.
+        let all = ranges
+            .iter()
+            .map(|(_, hi)| hi.clone())
+            .reduce(Expr::max)
+            .map_or(common.1.clone(), |hi| common.1.min(hi));
+        let all = cx.set(out, "hi", ScalarType::Int, all);
+        let mut covered: Vec<(Expr, Expr)> = Vec::new();
         for (lo, hi) in ranges {
-            let lo = common.0.clone().max(lo).int_div(step.clone()) * step.clone();
-            let lo = cx.set(out, "lo", ScalarType::Int, lo);
-            let hi = cx.set(out, "range_end", ScalarType::Int, common.1.clone().min(hi));
-            let seen = visited.iter().fold(Expr::Bool(false), |seen, (lo, hi): &(Expr, Expr)| {
-                let from = Expr::compare(Compare::Le, lo.clone(), Expr::Var(first));
-                Expr::or(seen, Expr::and(from, Expr::lt(Expr::Var(first), hi.clone())))
-            });
-            let fresh = (seen != Expr::Bool(false)).then(|| Expr::unary(Unary::Not, seen));
-            let body = self.key_tile(cx, parts, first, hi_all.clone(), max, fresh);
-            out.push(Stmt::For { var: first, lo: lo.clone(), hi: hi.clone(), step: step.clone(), body });
-            visited.push((lo, hi));
+            let lo = cx.set(out, "range_start", ScalarType::Int, down(common.0.clone().max(lo)));
+            let hi = hi.ceil_div(align.clone()) * align.clone();
+            let hi = cx.set(out, "range_end", ScalarType::Int, hi.max(lo.clone()));
+            let mut pieces = vec![(lo.clone(), hi.clone())];
+            for (start, end) in &covered {
+                pieces = pieces
+                    .into_iter()
+                    .flat_map(|(lo, hi)| {
+                        [(lo.clone(), hi.clone().min(start.clone())), (lo.max(end.clone()), hi)]
+                    })
+                    .collect();
+            }
+            for (lo, hi) in pieces {
+                let lo = cx.set(out, "lo", ScalarType::Int, lo);
+                let hi = cx.set(out, "piece_end", ScalarType::Int, hi.min(all.clone()));
+                self.key_tiles(cx, out, parts, first, (lo, hi), max);
+            }
+            covered.push((lo, hi));
         }
+    }
+
+    /// The tiles of consecutive keys of a range.
+    fn key_tiles(
+        &mut self,
+        cx: &mut Cx,
+        out: &mut Vec<Stmt>,
+        parts: &Parts<'_>,
+        first: VarId,
+        (lo, hi): (Expr, Expr),
+        max: usize,
+    ) {
+        let body = self.key_tile(cx, parts, first, hi.clone(), max);
+        out.push(Stmt::For { var: first, lo, hi, step: Expr::Int(max as i64), body });
     }
 
     /// The keys that an interval term lets some row of the tile attend: its bounds do not decrease with the position.
@@ -255,138 +281,6 @@ impl Lowering<'_> {
         let lo = edge(Expr::Int(0), operands[1]);
         let hi = edge(parts.rows.count.clone() - Expr::Int(1), operands[2]);
         (lo, hi)
-    }
-
-    /// One tile of consecutive keys from `first`, below `hi`: skipped, partial or full.
-    fn key_tile(
-        &mut self,
-        cx: &mut Cx,
-        parts: &Parts<'_>,
-        first: VarId,
-        hi: Expr,
-        max: usize,
-        fresh: Option<Expr>,
-    ) -> Vec<Stmt> {
-        let attend = parts.attend;
-        let mut body = Vec::new();
-        let count = (hi - Expr::Var(first)).min(Expr::Int(max as i64));
-        let count = cx.set(&mut body, "cols", ScalarType::Int, count);
-        let cols = Space::range(attend.key, Expr::Var(first), count.clone(), max);
-        let mut env = parts.env.clone();
-        let last = Expr::Var(first) + count - Expr::Int(1);
-        Self::tile_edges(&mut env, attend, parts.span.clone(), (Expr::Var(first), last));
-        let (active, full) = self.classes(cx, parts, &env);
-        let (active, full) = (self.once_a_tile(cx, active, first), self.once_a_tile(cx, full, first));
-        let mut visit = Vec::new();
-        self.visit(cx, &mut visit, parts, &env, &cols, full);
-        let active = Expr::and(fresh.unwrap_or(Expr::Bool(true)), active);
-        if active == Expr::Bool(true) {
-            body.extend(visit);
-        } else {
-            body.push(Stmt::If { cond: active, then: visit, otherwise: Vec::new() });
-        }
-        body
-    }
-
-    /// Whether some pair of the tile may be attended (beyond what the bounds of the loop say), and whether all are.
-    fn classes(&mut self, cx: &mut Cx, parts: &Parts<'_>, env: &Env) -> (Expr, Expr) {
-        let (mut active, mut full) = (Expr::Bool(true), Expr::Bool(true));
-        for (at, &form) in parts.attend.forms.iter().enumerate() {
-            if parts.covered.contains(&at) {
-                continue;
-            }
-            let Some((may, all)) = parts.view.skip(at) else {
-                full = Expr::Bool(false);
-                continue;
-            };
-            // The key tile's edges are indices of the walk's axis: nothing else is known of rows that are heads.
-            if form != Form::Interval {
-                let may = self.scalar(&mut cx.kernel, may, env);
-                active = Expr::and(active, may);
-            }
-            let all = self.scalar(&mut cx.kernel, all, env);
-            full = Expr::and(full, all);
-        }
-        (active, full)
-    }
-
-    /// Scores of a tile, masked where `full` does not hold, and their share of the result.
-    fn visit(
-        &mut self,
-        cx: &mut Cx,
-        out: &mut Vec<Stmt>,
-        parts: &Parts<'_>,
-        env: &Env,
-        cols: &Space,
-        full: Expr,
-    ) {
-        let attend = parts.attend;
-        cx.columns.clear();
-        let value = self.element(cx, out, parts.view.score(), env, &parts.rows, cols);
-        let weight = match attend.normalize {
-            Normalize::Softmax | Normalize::SoftmaxSink => value,
-            Normalize::Sigmoid => Expr::unary(Unary::Sigmoid, value),
-            Normalize::Relu => Expr::unary(Unary::Relu, value),
-        };
-        let mut mask = Expr::Bool(true);
-        if full != Expr::Bool(true) {
-            for (at, &term) in parts.view.terms().iter().enumerate() {
-                if !parts.covered.contains(&at) {
-                    let term = self.element(cx, out, term, env, &parts.rows, cols);
-                    mask = Expr::and(mask, term);
-                }
-            }
-        }
-        let own = match &weight {
-            Expr::Elem(tile)
-                if cx.kernel.tile(*tile).rows == parts.rows.max && cx.kernel.tile(*tile).cols == cols.max =>
-            {
-                Some(*tile)
-            }
-            _ => None,
-        };
-        let scores = own
-            .unwrap_or_else(|| cx.tile("scores", Element::F32, parts.rows.max, cols.max, Memory::Register));
-        let masked = if parts.stats.is_some() { f32::NEG_INFINITY } else { 0.0 };
-        let map = |body: Expr| Stmt::Map {
-            dst: scores,
-            rows: parts.rows.count.clone(),
-            cols: cols.count.clone(),
-            body,
-        };
-        let plain = if own.is_some() { Vec::new() } else { vec![map(weight.clone())] };
-        if mask == Expr::Bool(true) {
-            out.extend(plain);
-        } else {
-            let partial = vec![map(mask.then(weight, Expr::float(masked)))];
-            match full {
-                Expr::Bool(false) => out.extend(partial),
-                cond => out.push(Stmt::If { cond, then: plain, otherwise: partial }),
-            }
-        }
-        if let Some((row_max, row_sum)) = parts.stats {
-            out.push(Stmt::OnlineSoftmax {
-                scores,
-                row_max,
-                row_sum,
-                acc: (parts.acc, Expr::Int(parts.features as i64)),
-                rows: parts.rows.count.clone(),
-                cols: cols.count.clone(),
-            });
-        }
-        let feature =
-            Space::range(attend.feature, Expr::Int(0), Expr::Int(parts.features as i64), parts.features);
-        let values = self.tile_of(cx, out, ("values", parts.view.value()), env, cols, &feature);
-        out.push(Stmt::Mma {
-            acc: parts.acc,
-            a: TileRef::from(scores),
-            b: TileRef::from(values),
-            transpose_b: false,
-            accumulate: true,
-            m: parts.rows.count.clone(),
-            n: Expr::Int(parts.features as i64),
-            k: cols.count.clone(),
-        });
     }
 
     /// Tiles of a list of keys. `at` are the list's leading indices.
@@ -407,7 +301,7 @@ impl Lowering<'_> {
         let key = Expr::load(keys, at.into_iter().chain([Expr::Var(slot) + Expr::Row]));
         let cols = Space { vars: vec![(parts.attend.key, key)], count, max };
         let env = parts.env.clone();
-        self.visit(cx, &mut body, parts, &env, &cols, Expr::Bool(false));
+        self.visit(cx, &mut body, parts, (&env, None), &cols, Expr::Bool(false));
         out.push(Stmt::For { var: slot, lo: Expr::Int(0), hi: total, step: Expr::Int(max as i64), body });
     }
 
@@ -462,7 +356,7 @@ impl Lowering<'_> {
             _ => tile,
         };
         let first = cx.kernel.add_var(format!("{}0", self.var_name(parts.attend.key)), ScalarType::Int);
-        let tile_body = self.key_tile(cx, parts, first, end.clone(), max, None);
+        let tile_body = self.key_tile(cx, parts, first, end.clone(), max);
         body.push(Stmt::For { var: first, lo: start, hi: end, step: Expr::Int(max as i64), body: tile_body });
         out.push(Stmt::For { var: slot, lo: Expr::Int(0), hi: total, step: Expr::Int(1), body });
     }
@@ -518,28 +412,5 @@ impl Lowering<'_> {
                 cols: Expr::Int(parts.features as i64),
             });
         }
-    }
-
-    /// Reductions over the rows of a tile do not change from key tile to key tile: they move before the loop.
-    fn once_a_tile(&self, cx: &mut Cx, value: Expr, first: VarId) -> Expr {
-        let mut found = Vec::new();
-        value.any(&mut |x| {
-            let varies = x.any(&mut |x| match x {
-                Expr::Var(var) => *var == first || cx.kernel.var(*var).name == "cols",
-                _ => false,
-            });
-            if matches!(x, Expr::Reduce { .. }) && !varies && !found.contains(x) {
-                found.push(x.clone());
-            }
-            false
-        });
-        found.into_iter().fold(value, |value, reduction| {
-            let mut hoist = std::mem::take(&mut cx.hoist);
-            let ty = type_of(&self.program, Some(&cx.kernel), &reduction);
-            let ty = ty.unwrap_or_else(|message| panic!("lower: {message}"));
-            let var = cx.set(&mut hoist, "of_rows", ty, reduction.clone());
-            cx.hoist = hoist;
-            value.replace(&|x| (*x == reduction).then(|| var.clone()))
-        })
     }
 }
