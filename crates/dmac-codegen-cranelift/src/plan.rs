@@ -9,9 +9,15 @@
 //!   what the matrix micro-kernel reads.
 //! - **view**: for tiles that are filled by copies of f32 rows and read as an operand in place: the copy only remembers the
 //!   address, so that V is never copied.
+//! - **pairs** of bf16, where the processor multiplies them ([`Pairs`]): right operands in panels or rows of pairs, left
+//!   operands in place, weights over their scores.
 //!
 //! The running maximum of an online softmax is held times log2(e), because the micro-kernel works in powers of two;
 //! [`TilePlan::log2`] says so, and reading or writing it elsewhere converts.
+
+mod pairs;
+
+pub(crate) use pairs::Pairs;
 
 use crate::CompileError;
 use crate::layout::ALIGNMENT;
@@ -40,7 +46,9 @@ pub(crate) struct TilePlan {
     pub view: bool,
     /// Whether products with few rows read it from the tensor in place, so that its copy only remembers where.
     pub in_place: Option<InPlace>,
-    /// The number of the packed tensor whose panels are used where they exist.
+    /// In what form products read it as a right operand.
+    pub form: Form,
+    /// The number of the packed tensor whose panels or rows are used where they exist.
     pub packed: Option<usize>,
     /// Whether it holds logarithms to base 2 of what the program means.
     pub log2: bool,
@@ -64,12 +72,42 @@ pub(crate) struct InPlace {
     pub element: Element,
 }
 
+/// In what form a right operand is held.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Form {
+    /// f32 rows.
+    Rows,
+    /// f32 panels of rows, transposed.
+    Panels,
+    /// Neighbouring rows of bf16, interleaved.
+    RowPairs,
+    /// Panels of rows of bf16, transposed, neighbours of a row together.
+    PanelPairs,
+}
+
+impl Form {
+    pub(crate) fn new(transposed: bool, paired: bool) -> Self {
+        match (transposed, paired) {
+            (false, false) => Self::Rows,
+            (true, false) => Self::Panels,
+            (false, true) => Self::RowPairs,
+            (true, true) => Self::PanelPairs,
+        }
+    }
+
+    /// Whether it is transposed into panels.
+    pub(crate) fn panels(self) -> bool {
+        matches!(self, Self::Panels | Self::PanelPairs)
+    }
+}
+
 /// A tensor that is worth packing once for all points of a kernel.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Packed {
     pub tensor: TensorId,
-    /// The axis whose elements are the rows of panels.
+    /// The axis whose elements are the rows.
     pub axis: usize,
+    pub form: Form,
 }
 
 /// The plan of a kernel.
@@ -78,6 +116,8 @@ pub(crate) struct KernelPlan {
     pub tiles: Vec<TilePlan>,
     /// Tensors that may be packed before the kernel starts.
     pub packed: Vec<Packed>,
+    /// The operands of products of bf16.
+    pub pairs: Pairs,
     pub heaps: Vec<HeapUse>,
     /// Bytes from the start of scratch memory to a buffer for packing a right operand that is not held in panels.
     pub pack: usize,
@@ -347,7 +387,7 @@ impl Uses<'_> {
     }
 
     /// The tensor to pack for a tile, if its panels can be taken from a packed one: whole rows without a list.
-    fn packable(&self, program: &Program, id: TileId) -> Option<Packed> {
+    fn packable(&self, program: &Program, id: TileId, form: Form) -> Option<Packed> {
         let copies = self.copies(id);
         let mut found: Option<Packed> = None;
         for (tensor, index, _, cols) in copies {
@@ -355,7 +395,7 @@ impl Uses<'_> {
             let whole = access.list.is_none()
                 && access.first.last() == Some(&Expr::Int(0))
                 && program.tensor(tensor).dims.last() == Some(cols);
-            let packed = Packed { tensor, axis: access.axis? };
+            let packed = Packed { tensor, axis: access.axis?, form };
             if !whole || found.as_ref().is_some_and(|other| *other != packed) {
                 return None;
             }
@@ -372,6 +412,7 @@ fn align(bytes: usize) -> usize {
 impl KernelPlan {
     pub(crate) fn new(program: &Program, kernel: &Kernel, table: &KernelTable) -> Result<Self, CompileError> {
         let uses = Uses::new(kernel);
+        let pairs = if table.native_bf16 { uses.pairs(program) } else { Pairs::default() };
         let mut bytes = 0;
         let mut take = |size: usize| {
             let start = bytes;
@@ -400,11 +441,12 @@ impl KernelPlan {
             let rows = !view && in_place;
             let replaceable = !view && uses.replaceable(program, id);
             let in_place = if replaceable { uses.in_place(program, id) } else { None };
-            let source = if replaceable && panels && !uses.right.contains(&id) {
-                uses.packable(program, id)
-            } else {
-                None
-            };
+            // A tile has one form; that of f32 which is in rows already is not worth a copy.
+            let one_form = uses.transposed.contains(&id) != uses.right.contains(&id);
+            let form = Form::new(panels, pairs.right.contains(&id));
+            let source = if replaceable && one_form { uses.packable(program, id, form) } else { None };
+            let source = source
+                .filter(|source| form != Form::Rows || program.tensor(source.tensor).element != Element::F32);
             let source = source.map(|source| {
                 packed.iter().position(|other| *other == source).unwrap_or_else(|| {
                     packed.push(source);
@@ -420,6 +462,7 @@ impl KernelPlan {
                 panel_stage,
                 view,
                 in_place,
+                form,
                 packed: source,
                 log2: uses.maxima.contains(&id),
             });
@@ -431,7 +474,7 @@ impl KernelPlan {
         let buffers = strip_buffers(kernel);
         let buffer = align(longest * 4);
         let strips = (take(buffers * buffer), buffer);
-        Ok(Self { tiles, packed, heaps, pack, strips, bytes })
+        Ok(Self { tiles, packed, pairs, heaps, pack, strips, bytes })
     }
 
     pub(crate) fn tile(&self, id: TileId) -> &TilePlan {

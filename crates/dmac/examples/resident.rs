@@ -4,7 +4,7 @@
 //! `load file=PATH dtype=f32 d=64 B=1 H=8 N=4096 -w=512` compiles a program for random inputs of these sizes (`-name=value`
 //! sets a run-time parameter); `run id=0 times=3` calls it; `drop id=0` forgets it.
 //! Output: one JSON object a line: for `load` the id, the time to compile and the bytes of workspace, for `run` the
-//! milliseconds of each call, the processor time of this process over all of them, and the part of each kernel.
+//! milliseconds of each call, the processor time that each took on all threads, and the part of each kernel.
 //! `benches/cpu.py` is its user. `threads=N` as the first argument sets the number of threads.
 #![allow(clippy::print_stdout, reason = "a measuring program prints its measurements")]
 
@@ -42,7 +42,14 @@ fn load(words: &Words<'_>) -> Result<(Case, f64), Failure> {
         other => return Err(format!("no storage type `{other}`").into()),
     };
     let source = SourceFile::new(path, &std::fs::read_to_string(path)?);
-    let options = Options::native(words.get("d")?.parse()?, storage);
+    let mut options = Options::native(words.get("d")?.parse()?, storage);
+    let mut schedule = dmac_schedule::Schedule::choose(&options.target, options.head_dim, options.head_dim);
+    for (name, tile) in [("q_tile", &mut schedule.q_tile), ("kv_tile", &mut schedule.kv_tile)] {
+        if let Ok(word) = words.get(name) {
+            *tile = word.parse()?;
+        }
+    }
+    options.schedule = Some(schedule);
     let start = Instant::now();
     let attention = Attention::from_source(&source, &options).map_err(|found| format!("{found:?}"))?;
     let compile = start.elapsed().as_secs_f64() * 1e3;
@@ -72,33 +79,33 @@ fn load(words: &Words<'_>) -> Result<(Case, f64), Failure> {
     Ok((Case { attention, held, workspace: 0 }, compile))
 }
 
-/// Seconds of processor time that this process has used.
+/// Seconds that the threads of this process have run, all together; 0 where the system does not say.
 fn processor_time() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 =
-        after.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<f64>().ok()).sum();
-    // Linux counts hundredths of a second.
-    ticks / 100.0
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
+    let nanoseconds = threads.flatten().filter_map(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    });
+    nanoseconds.sum::<f64>() * 1e-9
 }
 
 fn run(case: &mut Case, times: usize, pool: &dyn ThreadPool) -> Result<String, Failure> {
-    let (mut all, mut kernels) = (Vec::new(), Vec::new());
-    let busy = processor_time();
+    let (mut all, mut all_busy, mut kernels) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..times {
         let arguments = case.held.arguments();
-        let start = Instant::now();
+        let (start, busy) = (Instant::now(), processor_time());
         let results = case.attention.executable().run(&arguments, pool)?;
         all.push(format!("{:.4}", start.elapsed().as_secs_f64() * 1e3));
+        all_busy.push(format!("{:.4}", (processor_time() - busy) * 1e3));
         case.workspace = results.workspace_bytes;
         kernels = results.timings;
     }
-    let busy = (processor_time() - busy) * 1e3;
     let kernels: Vec<String> =
         kernels.iter().map(|(name, time)| format!("\"{name}\": {:.4}", time.as_secs_f64() * 1e3)).collect();
     Ok(format!(
-        "{{\"ms\": [{}], \"cpu_ms\": {busy:.1}, \"workspace\": {}, \"kernels\": {{{}}}}}",
+        "{{\"ms\": [{}], \"cpu_ms\": [{}], \"workspace\": {}, \"kernels\": {{{}}}}}",
         all.join(", "),
+        all_busy.join(", "),
         case.workspace,
         kernels.join(", ")
     ))

@@ -5,7 +5,7 @@
 
 use super::{ACCESS, Along, Emitter, Point, WORD};
 use crate::layout::Table;
-use crate::plan::{InPlace, rounds};
+use crate::plan::{Form, InPlace, rounds};
 use crate::rows::{RowAccess, rows_of};
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
@@ -17,11 +17,11 @@ const FEW_ROWS: i64 = 4;
 
 /// Rows of a tensor as a micro-kernel takes them.
 #[derive(Clone, Copy)]
-struct Source {
-    address: Value,
-    element: Value,
-    stride: Value,
-    list: Value,
+pub(super) struct Source {
+    pub(super) address: Value,
+    pub(super) element: Value,
+    pub(super) stride: Value,
+    pub(super) list: Value,
 }
 
 /// How micro-kernels are told a storage type. Ints of 32 bits are copied as the bits of an f32.
@@ -89,6 +89,14 @@ impl Emitter<'_, '_, '_> {
                 return;
             };
             let source = e.source(tensor, &access, code);
+            if e.plan().pairs.left.contains(&dst.tile) {
+                let view = e.views[dst.tile.0 as usize].expect("codegen: an operand in place has variables");
+                e.b.def_var(view.address, source.address);
+                e.b.def_var(view.stride, source.stride);
+                let few = e.few_pairs();
+                e.branch(few, |e| e.pack(dst, tensor, &access, source, rows, cols), |_| {});
+                return;
+            }
             let Some(in_place) = &plan.in_place else {
                 e.pack(dst, tensor, &access, source, rows, cols);
                 return;
@@ -106,7 +114,17 @@ impl Emitter<'_, '_, '_> {
 
     /// Whether products have so few rows that packing their right operand does not pay.
     pub(crate) fn few(&mut self, in_place: &InPlace) -> Value {
-        let rows = self.scalar(&in_place.rows);
+        self.few_rows(&in_place.rows)
+    }
+
+    /// The same for the products of bf16: they are then of f32.
+    pub(crate) fn few_pairs(&mut self) -> Value {
+        let plan = self.plan();
+        self.few_rows(plan.pairs.rows.as_ref().expect("codegen: products of bf16 have rows"))
+    }
+
+    fn few_rows(&mut self, rows: &Expr) -> Value {
+        let rows = self.scalar(rows);
         self.b.ins().icmp_imm_s(IntCC::SignedLessThanOrEqual, rows, FEW_ROWS)
     }
 
@@ -122,12 +140,20 @@ impl Emitter<'_, '_, '_> {
     ) {
         let (decl, plan) = (self.kernel().tile(dst.tile), self.plan().tile(dst.tile).clone());
         let (row_count, col_count) = (self.scalar(rows), self.scalar(cols));
-        if let Some(own) = self.panels(dst) {
-            let panels = match plan.packed {
-                None => {
-                    self.pack_panels(own, source, (row_count, col_count), (rows, decl.rows));
-                    own
+        let held = plan.packed.is_some() || plan.form != Form::Rows;
+        if held {
+            let own = self.panels(dst).unwrap_or_else(|| self.tile_base(dst.tile));
+            let sizes = (row_count, col_count);
+            let pack = |e: &mut Self| {
+                if plan.form == Form::Panels && plan.in_place.is_none() {
+                    e.pack_panels(own, source, sizes, (rows, decl.rows));
+                } else {
+                    e.pack_form(plan.form, sizes, source, own);
                 }
+                own
+            };
+            let start = match plan.packed {
+                None => pack(self),
                 Some(number) => {
                     let slot = self.layout.packed[self.number][number];
                     let packed = self.slot(Table::Frame, slot);
@@ -137,27 +163,14 @@ impl Emitter<'_, '_, '_> {
                     let aligned = self.b.ins().icmp_imm_s(IntCC::Equal, within, 0);
                     let exists = self.b.ins().icmp_imm_s(IntCC::NotEqual, packed, 0);
                     let usable = self.b.ins().band(aligned, exists);
-                    self.choose(
-                        usable,
-                        WORD,
-                        |e| {
-                            let matrix = e.packed_matrix(packed, at, &access.first);
-                            let depth_bytes = e.scaled(col_count, 4);
-                            let offset = e.b.ins().imul(start, depth_bytes);
-                            e.b.ins().iadd(matrix, offset)
-                        },
-                        |e| {
-                            e.pack_panels(own, source, (row_count, col_count), (rows, decl.rows));
-                            own
-                        },
-                    )
+                    self.choose(usable, WORD, |e| e.packed_rows(packed, at, &access.first), pack)
                 }
             };
             let view = self.views[dst.tile.0 as usize].expect("codegen: panels have variables");
-            self.b.def_var(view.panels, panels);
+            self.b.def_var(view.panels, start);
             self.b.def_var(view.depth, col_count);
         }
-        if plan.rows.is_some() {
+        if plan.rows.is_some() && (!held || plan.form.panels()) {
             let to = self.operand(dst);
             let none = self.null();
             let Source { address, element: type_code, stride, list } = source;

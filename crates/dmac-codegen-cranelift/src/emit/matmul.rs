@@ -34,7 +34,13 @@ impl Emitter<'_, '_, '_> {
             e.branch(
                 few,
                 |e| e.product_in_place(product, sizes, a, c, in_place.element),
-                |e| e.tile_product(product, sizes, a, c),
+                |e| {
+                    if e.plan().pairs.right.contains(&product.b.tile) {
+                        e.pair_product(product, sizes, a, c);
+                    } else {
+                        e.tile_product(product, sizes, a, c);
+                    }
+                },
             );
         });
     }
@@ -67,12 +73,40 @@ impl Emitter<'_, '_, '_> {
         }
     }
 
+    /// With both operands in bf16.
+    fn pair_product(&mut self, product: Product<'_>, [m, n, k]: [Value; 3], a: Operand, c: Operand) {
+        let left = self.plan().pairs.left.contains(&product.a.tile);
+        let (a, a_row) = if left {
+            let view = self.views[product.a.tile.0 as usize]
+                .expect("codegen: a left operand in place has variables");
+            (self.b.use_var(view.address), self.b.use_var(view.stride))
+        } else {
+            (a.address, self.scaled(a.stride, 2))
+        };
+        let view = self.views[product.b.tile.0 as usize].expect("codegen: an operand of pairs has variables");
+        let (b, depth) = (self.b.use_var(view.panels), self.b.use_var(view.depth));
+        let width = self.imports.table().panel as i64;
+        let (b_row, b_panel) = if product.transpose_b {
+            let up = self.add_const(depth, 1);
+            let pairs = self.b.ins().sshr_imm_u(up, 1);
+            (self.int(width), self.scaled(pairs, width))
+        } else {
+            (depth, self.int(width))
+        };
+        let accumulate = self.int32(i32::from(product.accumulate));
+        let args = [m, n, k, a, a_row, b, b_row, b_panel, c.address, c.stride, accumulate];
+        self.call(Micro::gemm_bf16, &args);
+    }
+
     /// With the right operand in panels, or in rows of scratch memory or of a tensor of f32.
     fn tile_product(&mut self, product: Product<'_>, [m, n, k]: [Value; 3], a: Operand, c: Operand) {
         let mut depth = k;
         let width = self.imports.table().panel as i64;
         let plan = self.plan().tile(product.b.tile);
-        let (b, b_row, b_panel) = if !product.transpose_b {
+        let (b, b_row, b_panel) = if !product.transpose_b && plan.packed.is_some() {
+            let view = self.views[product.b.tile.0 as usize].expect("codegen: packed rows have variables");
+            (self.b.use_var(view.panels), self.b.use_var(view.depth), self.int(width))
+        } else if !product.transpose_b {
             let b = self.operand(product.b);
             if let Some(rows) = b.rows {
                 depth = self.b.ins().smin(depth, rows);

@@ -1,12 +1,14 @@
 //! Tensors that are packed once for all points of a kernel, in a launch of their own before it.
 //!
-//! Input → output: a tensor that many points copy into panels (keys, which every tile of queries and every head of a group
-//! reads) → the function that packs a part of it, and where each matrix lies. The panels of a matrix (the rows of one axis,
-//! for one index of each other axis) follow each other, so that a copy that starts at a panel's edge is only an address.
+//! Input → output: a tensor that many points copy as a right operand (keys and values, which every tile of queries and every
+//! head of a group reads) → the function that packs a part of it, and where each matrix lies. The panels of a matrix (the
+//! rows of one axis, for one index of each other axis) follow each other, so that a copy that starts at a panel's edge is
+//! only an address; so do its rows, in pairs or converted to f32.
 
+use super::copy::Source;
 use super::{Emitter, WORD};
 use crate::layout::Table;
-use crate::plan::Packed;
+use crate::plan::{Form, Packed};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use dmac_cpu_kernels::{ElementType, Kernel as Micro};
 use dmac_schedule::kernel::{Element, Expr};
@@ -28,7 +30,20 @@ impl Emitter<'_, '_, '_> {
         count
     }
 
-    /// The bytes of the panels of one matrix.
+    /// The bytes of one row in a form. Panels hold rows in no other order than all of them together.
+    fn row_bytes(&mut self, form: Form, depth: Value) -> Value {
+        match form {
+            Form::Rows | Form::Panels => self.scaled(depth, 4),
+            Form::RowPairs => self.scaled(depth, 2),
+            Form::PanelPairs => {
+                let up = self.add_const(depth, 1);
+                let even = self.b.ins().band_imm_s(up, -2);
+                self.scaled(even, 2)
+            }
+        }
+    }
+
+    /// The bytes of one matrix.
     pub(crate) fn packed_bytes(&mut self, packed: &Packed) -> Value {
         let dims = &self.program.tensor(packed.tensor).dims;
         let width = self.imports.table().panel as i64;
@@ -36,8 +51,8 @@ impl Emitter<'_, '_, '_> {
         let rows = self.add_const(rows, width - 1);
         let rows = self.b.ins().band_imm_s(rows, -width);
         let depth = self.extent(&dims[dims.len() - 1]);
-        let elements = self.b.ins().imul(rows, depth);
-        self.scaled(elements, 4)
+        let row = self.row_bytes(packed.form, depth);
+        self.b.ins().imul(rows, row)
     }
 
     /// The points that pack a tensor.
@@ -55,8 +70,8 @@ impl Emitter<'_, '_, '_> {
         self.b.ins().sshr_imm_u(up, i64::from(chunk.trailing_zeros()))
     }
 
-    /// The address of the panels of the matrix that contains an element.
-    pub(crate) fn packed_matrix(&mut self, panels: Value, packed: &Packed, index: &[Expr]) -> Value {
+    /// The address of the rows from an element on.
+    pub(crate) fn packed_rows(&mut self, panels: Value, packed: &Packed, index: &[Expr]) -> Value {
         let dims = &self.program.tensor(packed.tensor).dims;
         let mut number = self.int(0);
         for axis in (0..dims.len() - 1).filter(|axis| *axis != packed.axis) {
@@ -67,7 +82,26 @@ impl Emitter<'_, '_, '_> {
         }
         let bytes = self.packed_bytes(packed);
         let offset = self.b.ins().imul(number, bytes);
-        self.b.ins().iadd(panels, offset)
+        let matrix = self.b.ins().iadd(panels, offset);
+        let depth = self.extent(&dims[dims.len() - 1]);
+        let row = self.row_bytes(packed.form, depth);
+        let start = self.scalar(&index[packed.axis]);
+        let within = self.b.ins().imul(start, row);
+        self.b.ins().iadd(matrix, within)
+    }
+
+    /// Packs rows in a form.
+    pub(super) fn pack_form(&mut self, form: Form, (rows, depth): (Value, Value), from: Source, to: Value) {
+        let none = self.null();
+        let Source { address, element, stride, list } = from;
+        let args = [rows, depth, address, element, stride, list, to];
+        let with = |more: &[Value]| args.iter().chain(more).copied().collect::<Vec<Value>>();
+        match form {
+            Form::Rows => self.call(Micro::pack_rows, &with(&[depth, none])),
+            Form::RowPairs => self.call(Micro::pack_rows_bf16, &with(&[depth, none])),
+            Form::Panels => self.call(Micro::pack_panels, &with(&[none])),
+            Form::PanelPairs => self.call(Micro::pack_panels_bf16, &with(&[none])),
+        };
     }
 
     /// The body of the function that packs a part of a tensor.
@@ -106,7 +140,7 @@ impl Emitter<'_, '_, '_> {
         let matrix = self.b.ins().imul(number, bytes);
         let matrix = self.b.ins().iadd(panels, matrix);
         let depth = self.extent(&decl.dims[decl.dims.len() - 1]);
-        let row_bytes = self.scaled(depth, 4);
+        let row_bytes = self.row_bytes(packed.form, depth);
         let within = self.b.ins().imul(first, row_bytes);
         let to = self.b.ins().iadd(matrix, within);
         let code = match decl.element {
@@ -114,8 +148,9 @@ impl Emitter<'_, '_, '_> {
             Element::Bf16 => ElementType::Bf16,
             Element::F32 | Element::I32 | Element::Bool => ElementType::F32,
         };
-        let (code, none) = (self.int32(code.code()), self.null());
-        self.call(Micro::pack_panels, &[count, depth, from, code, row_stride, none, to, none]);
+        let source =
+            Source { address: from, element: self.int32(code.code()), stride: row_stride, list: self.null() };
+        self.pack_form(packed.form, (count, depth), source, to);
         self.b.ins().return_(&[]);
     }
 }

@@ -112,23 +112,24 @@ impl Emitter<'_, '_, '_> {
             let row_max = e.tile_base(tiles.row_max);
             let row_sum = e.tile_base(tiles.row_sum);
             let acc = e.operand(&tiles.acc.into());
-            e.call(
-                Micro::softmax,
-                &[
-                    rows,
-                    cols,
-                    scores.address,
-                    scores.stride,
-                    first,
-                    end,
-                    scale,
-                    row_max,
-                    row_sum,
-                    acc.address,
-                    acc.stride,
-                    acc_cols,
-                    none,
-                ],
+            let mut args =
+                vec![rows, cols, scores.address, scores.stride, first, end, scale, row_max, row_sum];
+            args.extend([acc.address, acc.stride, acc_cols, none]);
+            if !e.plan().pairs.weights.contains(&tiles.scores) {
+                e.call(Micro::softmax, &args);
+                return;
+            }
+            let few = e.few_pairs();
+            e.branch(
+                few,
+                |e| {
+                    e.call(Micro::softmax, &args);
+                },
+                |e| {
+                    let halves = e.scaled(scores.stride, 2);
+                    let args: Vec<Value> = args.iter().copied().chain([scores.address, halves]).collect();
+                    e.call(Micro::softmax_bf16, &args);
+                },
             );
         });
     }

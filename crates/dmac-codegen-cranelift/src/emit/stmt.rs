@@ -36,10 +36,12 @@ impl<'p> Emitter<'p, '_, '_> {
             self.b.def_var(variable, zero);
             self.vars.push(variable);
         }
-        for tile in &plan.tiles {
-            let held =
-                (tile.view || tile.panels.is_some() || tile.in_place.is_some()).then(|| self.declare_view());
-            self.views.push(held);
+        for (number, tile) in plan.tiles.iter().enumerate() {
+            let elsewhere = tile.view || tile.panels.is_some() || tile.in_place.is_some();
+            let elsewhere = elsewhere || tile.packed.is_some();
+            let read_in_place = plan.pairs.left.contains(&dmac_schedule::kernel::TileId(number as u32));
+            let view = (elsewhere || read_in_place).then(|| self.declare_view());
+            self.views.push(view);
         }
         // The last axis runs fastest.
         let mut rest = point;

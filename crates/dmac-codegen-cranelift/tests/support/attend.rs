@@ -4,8 +4,8 @@ use super::Values;
 use dmac_ir::{Binary, FloatBits, InputId, Unary};
 use dmac_schedule::Program;
 use dmac_schedule::kernel::{
-    Element, Expr, GridAxis, Kernel, Role, ScalarType, SizeDecl, SizeId, Space, Stmt, Storage, TensorDecl,
-    Tile,
+    Element, Expr, GridAxis, Kernel, Role, ScalarType, SizeDecl, SizeId, Space, Stmt, Storage, Taken,
+    TensorDecl, Tile,
 };
 
 /// `B, H, G, M, N` of a call.
