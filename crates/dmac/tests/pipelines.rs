@@ -72,6 +72,8 @@ fn check(name: &str, case: &Case) {
             head_tile: 4,
             scale_products: true,
             parallel_selection: false,
+            fused_softmax: false,
+            kv_align: 1,
         };
         let mut compiled = compiled(name, case, schedule);
         let count = specialise(&mut compiled, stages, consumers);

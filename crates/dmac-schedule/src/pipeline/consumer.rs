@@ -249,9 +249,17 @@ impl Rewrite {
     /// The step of online softmax with its factor for the accumulator kept in a row vector.
     fn deferred(&self, stmt: Stmt, state: &State) -> Vec<Stmt> {
         match (stmt, state.alpha) {
-            (Stmt::OnlineSoftmax { scores, row_max, row_sum, rows, cols, .. }, Some(alpha)) => vec![
+            (Stmt::OnlineSoftmax { scores, row_max, row_sum, rows, cols, taken, .. }, Some(alpha)) => vec![
                 Stmt::Fill { tile: alpha, value: Expr::float(1.0) },
-                Stmt::OnlineSoftmax { scores, row_max, row_sum, acc: (alpha, Expr::Int(1)), rows, cols },
+                Stmt::OnlineSoftmax {
+                    scores,
+                    row_max,
+                    row_sum,
+                    acc: (alpha, Expr::Int(1)),
+                    rows,
+                    cols,
+                    taken,
+                },
             ],
             (stmt, _) => vec![stmt],
         }

@@ -64,8 +64,9 @@ pub(super) fn tiles(stmt: &mut Stmt, f: &mut dyn FnMut(&mut TileId)) {
         Stmt::Map { dst, .. } => f(dst),
         Stmt::Mma { acc, a, b, .. } => [acc, &mut a.tile, &mut b.tile].into_iter().for_each(f),
         Stmt::RowReduce { dst, src, .. } => [src, dst].into_iter().for_each(f),
-        Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, .. } => {
-            [scores, row_max, row_sum, &mut acc.0].into_iter().for_each(f);
+        Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, taken, .. } => {
+            let bounds = taken.columns.iter_mut().flat_map(|(first, end)| [first, end]);
+            [scores, row_max, row_sum, &mut acc.0].into_iter().chain(bounds).for_each(f);
         }
         Stmt::HeapOffer { scores, valid, .. } => [scores, valid].into_iter().for_each(f),
         _ => {}
