@@ -1,13 +1,14 @@
 //! One grid point: its roles interleaved, its asynchronous copies landing late.
 
 mod filter;
+mod softmax;
 
 use super::Random;
 use super::memory::{Best, Global, Tiles};
 use super::product::Product;
 use super::scalar::Place;
 use dmac_schedule::kernel::{
-    Element, Expr, Kernel, MapReduction, Program, Space, Stmt, Taken, TileId, TileRef, VarId,
+    Element, Expr, Kernel, MapReduction, Program, Space, Stmt, TileId, TileRef, VarId,
 };
 
 /// A statement list with a cursor; a loop frame also knows its bounds.
@@ -538,49 +539,6 @@ impl<'a> Machine<'a> {
             other => return Err(format!("{other:?} in a place where it cannot be")),
         }
         Ok(())
-    }
-
-    fn softmax_row(
-        &mut self,
-        group: usize,
-        (scores, row_max, row_sum, acc): (TileId, TileId, TileId, TileId),
-        row: i64,
-        (cols, taken): (i64, Taken),
-        features: i64,
-    ) -> Result<(), String> {
-        let kernel = self.kernel;
-        let (mut first, mut end) = (0, cols);
-        if let Some((lo, hi)) = taken.columns {
-            first = self.tiles[bank(kernel, lo, group)].load(kernel, lo, 0, row, 0)? as i64;
-            end = self.tiles[bank(kernel, hi, group)].load(kernel, hi, 0, row, 0)? as i64;
-        }
-        let scale = f64::from(taken.scale.get());
-        let tiles = &mut self.tiles[group];
-        let score = |tiles: &Tiles, col: i64| {
-            if col < first || end <= col {
-                return Ok(f64::NEG_INFINITY);
-            }
-            tiles.load(kernel, scores, 0, row, col).map(|score| score * scale)
-        };
-        let old = tiles.load(kernel, row_max, 0, row, 0)?;
-        let mut new = old;
-        for col in 0..cols {
-            new = new.max(score(tiles, col)?);
-        }
-        let empty = new == f64::NEG_INFINITY;
-        let alpha = if empty { 1.0 } else { (old - new).exp() };
-        let mut sum = tiles.load(kernel, row_sum, 0, row, 0)? * alpha;
-        for col in 0..cols {
-            let weight = if empty { 0.0 } else { (score(tiles, col)? - new).exp() };
-            sum += weight;
-            tiles.store(kernel, scores, 0, (row, col), Some(weight))?;
-        }
-        for col in 0..features {
-            let value = tiles.load(kernel, acc, 0, row, col)?;
-            tiles.store(kernel, acc, 0, (row, col), Some(value * alpha))?;
-        }
-        tiles.store(kernel, row_max, 0, (row, 0), Some(new))?;
-        tiles.store(kernel, row_sum, 0, (row, 0), Some(sum))
     }
 }
 

@@ -213,10 +213,10 @@ impl Text<'_> {
             Stmt::OnlineSoftmax { scores, row_max, row_sum, acc, rows, cols, taken } => {
                 let mut how = String::new();
                 if taken.scale != Taken::default().scale {
-                    how += &format!(" times {}", e(&Expr::Float(taken.scale)));
+                    let _ = write!(how, " times {}", e(&Expr::Float(taken.scale)));
                 }
                 if let Some((first, end)) = taken.columns {
-                    how += &format!(" within {} .. {}", self.tile(first), self.tile(end));
+                    let _ = write!(how, " within {} .. {}", self.tile(first), self.tile(end));
                 }
                 writeln!(
                     out,
