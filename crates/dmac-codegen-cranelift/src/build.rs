@@ -91,8 +91,15 @@ pub(crate) fn build(
         let name = match launch {
             Launch::Kernel(number) => symbol(&program.kernels[number].name),
             Launch::Pack { kernel, tensor } => {
-                let packed = program.tensor(plans[kernel].packed[tensor].tensor);
-                format!("{}_pack_{}", symbol(&program.kernels[kernel].name), symbol(&packed.name))
+                let packed = &plans[kernel].packed;
+                let id = packed[tensor].tensor;
+                let name = symbol(&program.tensor(id).name);
+                let name = format!("{}_pack_{name}", symbol(&program.kernels[kernel].name));
+                // A tensor is packed once for each range of its features that products read.
+                match packed[..tensor].iter().filter(|earlier| earlier.tensor == id).count() {
+                    0 => name,
+                    earlier => format!("{name}_{earlier}"),
+                }
             }
         };
         let symbol = format!("{prefix}kernel_{name}");
