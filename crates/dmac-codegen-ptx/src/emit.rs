@@ -79,6 +79,8 @@ pub(crate) struct Emitter<'p> {
     pub tiles: Vec<TileRegs>,
     /// The element that an elementwise statement is at.
     pub point: Option<Point>,
+    /// Whether whole warps run here with the same scalars, so that their lanes may share a reduction.
+    pub together: bool,
     /// Conditions under which loads are wanted, beside the bounds of the point.
     pub guards: Vec<value::Bool>,
     /// Whether a barrier stands before each statement, and the number of the next.
@@ -237,6 +239,7 @@ impl<'p> Emitter<'p> {
             vars: vec![None; kernel.vars.len()],
             tiles: Vec::new(),
             point: None,
+            together: false,
             guards: Vec::new(),
             barriers: crate::barriers::barriers(kernel, plan),
             statement: 0,

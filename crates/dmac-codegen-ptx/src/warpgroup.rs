@@ -11,6 +11,7 @@ mod product;
 mod softmax;
 mod store;
 
+use crate::emit::scalar::shared_by_lanes;
 use crate::emit::value::{AnyReg, Bool, Value};
 use crate::emit::{Emitter, TileRegs};
 use crate::plan::Form;
@@ -164,8 +165,11 @@ impl Groups<'_, '_> {
 
     fn role_body(&mut self, body: &[Stmt], end: Label) {
         let mut body = body.to_vec();
-        let (mut copies, mut gathers, mut uses) = (false, false, false);
+        let (mut copies, mut gathers, mut uses, mut reduces) = (false, false, false, false);
         for stmt in &body {
+            stmt.walk(&mut |stmt| {
+                reduces |= stmt.expressions().into_iter().any(|x| x.any(&mut |x| shared_by_lanes(x)));
+            });
             stmt.walk(&mut |stmt| match stmt {
                 Stmt::Copy { index, arrive: Some(_), .. } => {
                     copies = true;
@@ -175,11 +179,15 @@ impl Groups<'_, '_> {
                 _ => {}
             });
         }
-        self.role.single = copies && !gathers && !uses;
-        if self.role.single {
+        // Copies of blocks need one thread, and one warp where its lanes share reductions.
+        let one_warp = copies && !gathers && !uses;
+        self.role.single = one_warp && !reduces;
+        if one_warp {
             let in_group = self.e.k.and("warp_in_group", self.e.thread.warp, 3);
             let other = self.e.k.setp_u("other_warp", in_group, Cmp::Ne, 0);
             self.e.k.branch_if(other, end);
+        }
+        if self.role.single {
             let one = self.e.k.elect("one");
             self.e.k.branch_if(!one, end);
         }
@@ -283,7 +291,7 @@ impl Groups<'_, '_> {
         match stmt {
             Stmt::Comment(text) => self.e.k.comment(text.clone()),
             Stmt::Set { var, value } => {
-                self.e.fresh(|e| {
+                self.together(|e| {
                     let value = e.value(value);
                     e.assign(*var, value);
                 });
@@ -337,6 +345,14 @@ impl Groups<'_, '_> {
         }
     }
 
+    /// Emits scalars that whole warps compute: lanes share reductions.
+    fn together<R>(&mut self, f: impl FnOnce(&mut Emitter<'_>) -> R) -> R {
+        self.e.together = !self.role.single;
+        let result = self.e.fresh(f);
+        self.e.together = false;
+        result
+    }
+
     /// Scalars are the same for all threads of a role.
     fn uniform(&mut self, var: dmac_schedule::kernel::VarId) {
         match self.e.variable(var) {
@@ -376,7 +392,7 @@ impl Groups<'_, '_> {
     }
 
     fn branch(&mut self, cond: &Expr, then: &[Stmt], otherwise: &[Stmt]) {
-        let holds = match self.e.fresh(|e| e.bool_value(cond)) {
+        let holds = match self.together(|e| e.bool_value(cond)) {
             Bool::Constant(true) => return self.block(then),
             Bool::Constant(false) => return self.block(otherwise),
             Bool::Register(holds) => holds,

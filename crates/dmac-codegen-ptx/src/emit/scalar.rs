@@ -6,7 +6,7 @@
 use super::Emitter;
 use super::value::{AnyReg, Bool, Float, Int, Value};
 use dmac_ir::{Binary, Compare, Reduction};
-use dmac_ptx::Cmp;
+use dmac_ptx::{Cmp, ReduxOp, VoteMode};
 use dmac_schedule::kernel::{Expr, ScalarType, type_of};
 
 /// Where a thread's element lies in its part of a fragment.
@@ -52,6 +52,14 @@ fn depends(e: &Emitter<'_>, expr: &Expr) -> (bool, bool) {
         row && col
     });
     (row, col)
+}
+
+/// Whether the lanes of a warp may share a reduction, and should: it reads memory, and no order of its items matters.
+pub(crate) fn shared_by_lanes(expr: &Expr) -> bool {
+    let Expr::Reduce { op, body, .. } = expr else { return false };
+    let loads = body.any(&mut |x| matches!(x, Expr::Load { .. }));
+    let real = body.any(&mut |x| matches!(x, Expr::Float(_) | Expr::Cast(..)));
+    loads && !real && matches!(op, Reduction::Min | Reduction::Max | Reduction::Any | Reduction::All)
 }
 
 impl Emitter<'_> {
@@ -273,6 +281,11 @@ impl Emitter<'_> {
         if let Some((_, value)) = self.reductions.iter().find(|(known, _)| *known == key) {
             return *value;
         }
+        if self.together && self.point.is_none() && shared_by_lanes(expr) {
+            let value = self.reduce_by_lanes(expr);
+            self.reductions.push((key, value));
+            return value;
+        }
         let Expr::Reduce { op, var, lo, hi, body } = expr else { panic!("codegen: not a reduction") };
         let (lo, hi) = (self.int_value(lo), self.int_value(hi));
         let wanted = self.guarded_bounds(row, col);
@@ -342,6 +355,65 @@ impl Emitter<'_> {
         }
         self.reductions.push((key, value));
         value
+    }
+
+    /// A reduction whose items are dealt to the lanes of a warp: each has every thirty-second, then all get the total. The
+    /// loop runs as often for all lanes; a lane without an item left adds nothing.
+    fn reduce_by_lanes(&mut self, expr: &Expr) -> Value {
+        let Expr::Reduce { op, var, lo, hi, body } = expr else { panic!("codegen: not a reduction") };
+        let (lo, hi) = (self.int_value(lo), self.int_value(hi));
+        let wanted = self.guarded_bounds(false, false);
+        let hi = match self.choose(wanted, Value::Int(hi), Value::Int(lo)) {
+            Value::Int(hi) => hi,
+            value => panic!("codegen: {value:?} is no bound"),
+        };
+        let total = match op {
+            Reduction::Min => AnyReg::B32(self.k.mov("total", i32::MAX)),
+            Reduction::Max => AnyReg::B32(self.k.mov("total", i32::MIN)),
+            _ => {
+                let start = self.condition(Bool::Constant(*op == Reduction::All));
+                AnyReg::Pred(self.k.mov("total_c", start))
+            }
+        };
+        let AnyReg::B32(at) = self.variable(*var) else { panic!("codegen: a reduction is over ints") };
+        let (start, end) = (self.int(lo), self.int(hi));
+        let first = self.k.mov("first_of_lanes", start);
+        let (head, done) = (self.k.label("reduce"), self.k.label("reduce_end"));
+        let more = self.k.setp_s("more", first, Cmp::Lt, end);
+        self.k.branch_if(!more, done);
+        self.k.place(head);
+        self.scoped(|e| {
+            e.k.add(at, first, e.thread.lane);
+            let inside = e.int_compare(Cmp::Lt, at.into(), end.into());
+            e.together = false;
+            let value = e.under(inside, |e| e.value(body));
+            e.together = true;
+            let old = register_value(total);
+            let new = match (op, old, value) {
+                (Reduction::Any, Value::Bool(x), Value::Bool(y)) => Value::Bool(e.or(x, y)),
+                (Reduction::All, Value::Bool(x), Value::Bool(y)) => Value::Bool(e.and(x, y)),
+                (Reduction::Max, ..) => e.binary(Binary::Max, old, value),
+                _ => e.binary(Binary::Min, old, value),
+            };
+            let new = e.choose(inside, new, old);
+            e.overwrite(total, new);
+            e.k.add(first, first, 32);
+            e.k.setp_s(more, first, Cmp::Lt, end);
+        });
+        self.k.branch_if(more, head);
+        self.k.place(done);
+        self.k.bar_warp();
+        match total {
+            AnyReg::B32(total) => {
+                let op = if *op == Reduction::Max { ReduxOp::MaxS32 } else { ReduxOp::MinS32 };
+                Value::Int(self.k.redux(op, "total_of_lanes", total).into())
+            }
+            AnyReg::Pred(total) => {
+                let mode = if *op == Reduction::All { VoteMode::All } else { VoteMode::Any };
+                Value::Bool(self.k.vote(mode, "total_of_lanes", total).into())
+            }
+            other => panic!("codegen: {other:?} is no total of lanes"),
+        }
     }
 
     /// Puts a value into a register.

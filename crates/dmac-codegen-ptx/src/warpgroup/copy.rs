@@ -123,6 +123,9 @@ impl Groups<'_, '_> {
             self.e.k.tensor_load(to, map, &coordinates, full, BulkOptions::default());
         }
         self.e.k.place(end);
+        if !single {
+            self.e.k.bar_warp();
+        }
     }
 
     /// Rows by index: thread t copies chunk t % 8 of rows t / 8 + 16 i; rows and columns outside the bounds are zero and
