@@ -13,6 +13,7 @@ mod define;
 mod element;
 mod lifetimes;
 mod lists;
+mod quotient;
 mod ranges;
 mod ranked;
 mod scalar;
@@ -20,6 +21,7 @@ mod select;
 mod space;
 mod spans;
 mod visit;
+mod visited;
 
 use crate::kernel::{Element, Expr, Kernel, Program, Role, SizeDecl, SizeId, Storage, TensorDecl, TensorId};
 use crate::schedule::Schedule;

@@ -2,6 +2,9 @@
 
 use crate::target::{Family, Target};
 
+/// Entries of a list of visited tiles: with tiles of 128 keys each is one tile up to 131,072 keys, for 32 bytes a row.
+const LISTED_TILES: usize = 1024;
+
 /// Tile sizes of a program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Schedule {
@@ -25,6 +28,9 @@ pub struct Schedule {
     pub fused_softmax: bool,
     /// Tiles of consecutive keys start at a multiple of this: what one packed panel holds.
     pub kv_align: usize,
+    /// Where masks read memory: entries of the list of key tiles that a tile of query rows visits, at most. With 0 there
+    /// are no lists, and tiles test for themselves.
+    pub listed_tiles: usize,
 }
 
 impl Schedule {
@@ -47,6 +53,7 @@ impl Schedule {
                 parallel_selection,
                 fused_softmax: true,
                 kv_align: 64,
+                listed_tiles: 0,
             },
             Family::Gpu => {
                 let kv_tile = if head_dim.max(value_dim) > 128 { 32 } else { 64 };
@@ -60,6 +67,7 @@ impl Schedule {
                     parallel_selection,
                     fused_softmax: false,
                     kv_align: 1,
+                    listed_tiles: LISTED_TILES,
                 }
             }
         }

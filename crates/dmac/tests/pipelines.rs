@@ -74,6 +74,7 @@ fn check(name: &str, case: &Case) {
             parallel_selection: false,
             fused_softmax: false,
             kv_align: 1,
+            listed_tiles: 3,
         };
         let mut compiled = compiled(name, case, schedule);
         let count = specialise(&mut compiled, stages, consumers);

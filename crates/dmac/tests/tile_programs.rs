@@ -174,6 +174,7 @@ fn any_schedule_means_the_same() {
                 parallel_selection: false,
                 fused_softmax,
                 kv_align,
+                listed_tiles: if scale_products { 3 } else { 0 },
             });
             let pins: &[(&str, i64)] = match name {
                 "nsa" => &[("l", 4), ("stride", 2), ("block", 8), ("n", 3), ("window", 9)],

@@ -15,6 +15,7 @@ use dmac_ir::{
 };
 
 /// What the statements of one attention share.
+#[derive(Clone)]
 pub(super) struct Parts<'a> {
     pub attend: &'a Attend,
     pub view: Attendance<'a>,
@@ -44,14 +45,7 @@ impl Lowering<'_> {
         let mut cx = Cx::new(Kernel::new(format!("attend_{}", attend.name)));
         let (env, rows) = self.rows_of(&mut cx, &attend, &view, walk);
         cx.hoist_vars = [attend.batch, attend.head, attend.kv_head, attend.query].into_iter().collect();
-        let at = env.rows(&rows);
-        let position = self.position(attend.query, attend.batch, &at);
-        let row_at = |row: Expr| position.replace(&|x| (*x == Expr::Row).then(|| row.clone()));
-        let span = (row_at(Expr::Int(0)), row_at(rows.count.clone() - Expr::Int(1)));
-        let span = (
-            cx.known("first_position", ScalarType::Int, span.0),
-            cx.known("last_position", ScalarType::Int, span.1),
-        );
+        let span = self.span(&mut cx, &attend, &env, &rows);
         let features = self.static_extent(attend.feature).expect("E is known: checked before");
         let acc = cx.tile("acc", Element::F32, rows.max, features.max(1), Memory::Register);
         let online = matches!(attend.normalize, Normalize::Softmax | Normalize::SoftmaxSink);
@@ -80,6 +74,18 @@ impl Lowering<'_> {
         }
         self.finalize(&mut cx, &mut out, &parts, id);
         self.finish(cx.close(out));
+    }
+
+    /// The logical positions of a tile's first and last row.
+    pub(super) fn span(&mut self, cx: &mut Cx, attend: &Attend, env: &Env, rows: &Space) -> (Expr, Expr) {
+        let at = env.rows(rows);
+        let position = self.position(attend.query, attend.batch, &at);
+        let row_at = |row: Expr| position.replace(&|x| (*x == Expr::Row).then(|| row.clone()));
+        let span = (row_at(Expr::Int(0)), row_at(rows.count.clone() - Expr::Int(1)));
+        (
+            cx.known("first_position", ScalarType::Int, span.0),
+            cx.known("last_position", ScalarType::Int, span.1),
+        )
     }
 
     /// The walk that the tiling pass chose, where its lists say all that is attended.
@@ -123,7 +129,7 @@ impl Lowering<'_> {
             let b = grid(cx, "b", batches, false);
             env.vars.insert(attend.query, Expr::Var(i));
             env.vars.insert(attend.batch, Expr::Var(b));
-            self.bind_length(cx, &mut env, attend, b);
+            self.bind_length(cx, &mut env, attend);
             if rows.contains(&attend.head) {
                 let h = grid(cx, "h", heads, false);
                 env.vars.insert(attend.head, Expr::Var(h));
@@ -154,15 +160,15 @@ impl Lowering<'_> {
         env.vars.insert(attend.head, Expr::Var(h));
         let g = cx.known("g", ScalarType::Int, Expr::Var(h).int_div(group));
         env.vars.insert(attend.kv_head, g);
-        self.bind_length(cx, &mut env, attend, b);
+        self.bind_length(cx, &mut env, attend);
         let first = cx.known("i0", ScalarType::Int, Expr::Var(block) * Expr::Int(tile as i64));
         let count = (m - first.clone()).min(Expr::Int(tile as i64));
         let count = cx.known("i_count", ScalarType::Int, count);
         (env, Space::range(attend.query, first, count, max))
     }
 
-    fn bind_length(&self, cx: &mut Cx, env: &mut Env, attend: &Attend, b: VarId) {
-        let length = Expr::load(self.program.key_lengths(), [Expr::Var(b)]);
+    pub(super) fn bind_length(&self, cx: &mut Cx, env: &mut Env, attend: &Attend) {
+        let length = Expr::load(self.program.key_lengths(), [env.vars[&attend.batch].clone()]);
         if let Expr::Var(var) = cx.known("key_count", ScalarType::Int, length) {
             env.key_length = Some((attend.batch, var));
         }
@@ -190,32 +196,48 @@ impl Lowering<'_> {
         Stmt::Map { dst, rows: parts.rows.count.clone(), cols: Expr::Int(1), body }
     }
 
-    /// Tiles of consecutive keys between the bounds of the interval terms.
+    /// Tiles of consecutive keys: those of a list, where the mask consults memory; otherwise all between the bounds of the
+    /// interval terms.
     fn walk_blocks(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>) {
-        let attend = parts.attend;
-        let mut common = (Expr::Int(0), self.extent(attend.key));
-        let mut ranges: Vec<(Expr, Expr)> = Vec::new();
-        for (&term, &form) in parts.view.terms().iter().zip(&attend.forms) {
-            match form {
-                Form::Interval => {
-                    let (lo, hi) = self.bounds(cx, term, parts);
-                    common = (common.0.max(lo), common.1.min(hi));
-                }
-                Form::Intervals if ranges.is_empty() => {
-                    let mut stack = vec![term];
-                    while let Some(node) = stack.pop() {
-                        if *self.graph.op(node) == Op::Binary(Binary::Or) {
-                            stack.extend(self.graph.operands(node).into_iter().rev());
-                        } else {
-                            ranges.push(self.bounds(cx, node, parts));
-                        }
-                    }
-                }
-                _ => {}
+        let max = self.key_tile_size(parts.attend);
+        let Some(lists) = self.tile_lists(parts, max) else { return self.walk_ranges(cx, out, parts) };
+        let (_, hi) = self.common_bounds(cx, parts);
+        let hi = cx.set(out, "hi", ScalarType::Int, hi);
+        self.walk_tile_list(cx, out, parts, &lists, (hi, max));
+    }
+
+    fn key_tile_size(&self, attend: &Attend) -> usize {
+        let tile = self.schedule.kv_tile;
+        self.static_extent(attend.key).map_or(tile, |size| size.clamp(1, tile))
+    }
+
+    /// What all interval terms leave of the keys.
+    pub(super) fn common_bounds(&mut self, cx: &mut Cx, parts: &Parts<'_>) -> (Expr, Expr) {
+        let mut common = (Expr::Int(0), self.extent(parts.attend.key));
+        for (&term, &form) in parts.view.terms().iter().zip(&parts.attend.forms) {
+            if form == Form::Interval {
+                let (lo, hi) = self.bounds(cx, term, parts);
+                common = (common.0.max(lo), common.1.min(hi));
             }
         }
-        let tile = self.schedule.kv_tile;
-        let max = self.static_extent(attend.key).map_or(tile, |size| size.clamp(1, tile));
+        common
+    }
+
+    /// Tiles of consecutive keys between the bounds of the interval terms, or of the parts of one that are intervals.
+    fn walk_ranges(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>) {
+        let attend = parts.attend;
+        let common = self.common_bounds(cx, parts);
+        let mut ranges: Vec<(Expr, Expr)> = Vec::new();
+        let united = parts.view.terms().iter().zip(&attend.forms).find(|(_, form)| **form == Form::Intervals);
+        let mut stack: Vec<NodeId> = united.into_iter().map(|(&term, _)| term).collect();
+        while let Some(node) = stack.pop() {
+            if *self.graph.op(node) == Op::Binary(Binary::Or) {
+                stack.extend(self.graph.operands(node).into_iter().rev());
+            } else {
+                ranges.push(self.bounds(cx, node, parts));
+            }
+        }
+        let max = self.key_tile_size(attend);
         let first = cx.kernel.add_var(format!("{}0", self.var_name(attend.key)), ScalarType::Int);
         let align = Expr::Int(self.schedule.kv_align.clamp(1, max) as i64);
         let down = |x: Expr| x.int_div(align.clone()) * align.clone();
@@ -266,7 +288,7 @@ impl Lowering<'_> {
         (lo, hi): (Expr, Expr),
         max: usize,
     ) {
-        let body = self.key_tile(cx, parts, first, hi.clone(), max);
+        let body = self.key_tile(cx, parts, first, (hi.clone(), max), None);
         out.push(Stmt::For { var: first, lo, hi, step: Expr::Int(max as i64), body });
     }
 
@@ -315,7 +337,7 @@ impl Lowering<'_> {
         }
         let too_many = Expr::lt(Expr::load(lists.counts, at.clone()), Expr::Int(0));
         let (mut then, mut otherwise) = (Vec::new(), Vec::new());
-        self.walk_blocks(cx, &mut then, parts);
+        self.walk_ranges(cx, &mut then, parts);
         self.walk_list(cx, &mut otherwise, parts, (lists.keys, lists.counts), at);
         out.push(Stmt::If { cond: too_many, then, otherwise });
     }
@@ -356,7 +378,7 @@ impl Lowering<'_> {
             _ => tile,
         };
         let first = cx.kernel.add_var(format!("{}0", self.var_name(parts.attend.key)), ScalarType::Int);
-        let tile_body = self.key_tile(cx, parts, first, end.clone(), max);
+        let tile_body = self.key_tile(cx, parts, first, (end.clone(), max), None);
         body.push(Stmt::For { var: first, lo: start, hi: end, step: Expr::Int(max as i64), body: tile_body });
         out.push(Stmt::For { var: slot, lo: Expr::Int(0), hi: total, step: Expr::Int(1), body });
     }

@@ -1,7 +1,7 @@
 //! Scalar nodes of the graph as scalar expressions of a kernel, given where the index variables point.
 
-use super::{Env, Lowering};
-use crate::kernel::{Expr, Kernel, ScalarType};
+use super::{Env, Lowering, quotient};
+use crate::kernel::{Expr, Kernel, ScalarType, VarId};
 use dmac_ir::{AxisKind, Binary, Compare, Domain, Edge, NodeId, Op, Reduction, Scalar, Type, Var};
 use std::collections::BTreeSet;
 
@@ -167,13 +167,10 @@ impl Lowering<'_> {
             op => (op, false),
         };
         let nest = |op: Reduction, body: Expr| {
-            loops.iter().rev().fold(body, |body, (var, lo, hi)| Expr::Reduce {
-                op,
-                var: *var,
-                lo: Box::new(lo.clone()),
-                hi: Box::new(hi.clone()),
-                body: Box::new(body),
-            })
+            let each = |body, (var, lo, hi): &(VarId, Expr, Expr)| {
+                quotient::reduce(op, (*var, lo.clone(), hi.clone()), body)
+            };
+            loops.iter().rev().fold(body, each)
         };
         let value = self.scalar(kernel, body, &inner);
         let total = nest(inner_op, value);

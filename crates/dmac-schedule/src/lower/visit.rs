@@ -2,6 +2,7 @@
 
 use super::attend::Parts;
 use super::element::Cx;
+use super::visited::Known;
 use super::{Env, Lowering, Space};
 use crate::kernel::{
     Element, Expr, ScalarType, Space as Memory, Stmt, Taken, TileId, TileRef, VarId, type_of,
@@ -9,14 +10,15 @@ use crate::kernel::{
 use dmac_ir::{Binary, FloatBits, Form, Normalize, Unary};
 
 impl Lowering<'_> {
-    /// One tile of consecutive keys from `first`, below `hi`: skipped, partial or full.
+    /// One tile of at most `max` consecutive keys from `first`, below `hi`: skipped, partial or full, as `known` says or
+    /// else the mask terms.
     pub(super) fn key_tile(
         &mut self,
         cx: &mut Cx,
         parts: &Parts<'_>,
         first: VarId,
-        hi: Expr,
-        max: usize,
+        (hi, max): (Expr, usize),
+        known: Option<&Known>,
     ) -> Vec<Stmt> {
         let attend = parts.attend;
         let mut body = Vec::new();
@@ -27,7 +29,13 @@ impl Lowering<'_> {
         let last = Expr::Var(first) + count - Expr::Int(1);
         Self::tile_edges(&mut env, attend, parts.span.clone(), (Expr::Var(first), last));
         let (active, full) = self.classes(cx, parts, &env);
-        let (active, full) = (self.once_a_tile(cx, active, first), self.once_a_tile(cx, full, first));
+        let listed = known.map(|known| known.alone.clone());
+        let mut once = |value| self.once_a_tile(cx, value, first, listed.as_ref());
+        let (mut active, mut full) = (once(active), once(full));
+        if let Some(Known { alone, full: known }) = known {
+            active = Expr::or(alone.clone(), active);
+            full = Expr::or(known.clone(), Expr::and(Expr::unary(Unary::Not, alone.clone()), full));
+        }
         let mut visit = Vec::new();
         self.visit(cx, &mut visit, parts, (&env, Some(first)), &cols, full);
         if active == Expr::Bool(true) {
@@ -39,7 +47,7 @@ impl Lowering<'_> {
     }
 
     /// Whether some pair of the tile may be attended (beyond what the bounds of the loop say), and whether all are.
-    fn classes(&mut self, cx: &mut Cx, parts: &Parts<'_>, env: &Env) -> (Expr, Expr) {
+    pub(super) fn classes(&mut self, cx: &mut Cx, parts: &Parts<'_>, env: &Env) -> (Expr, Expr) {
         let (mut active, mut full) = (Expr::Bool(true), Expr::Bool(true));
         let bounded = self.bounded(parts);
         for (at, &form) in parts.attend.forms.iter().enumerate() {
@@ -193,8 +201,9 @@ impl Lowering<'_> {
         });
     }
 
-    /// Reductions over the rows of a tile do not change from key tile to key tile: they move before the loop.
-    fn once_a_tile(&self, cx: &mut Cx, value: Expr, first: VarId) -> Expr {
+    /// Reductions over the rows of a tile do not change from key tile to key tile: they move before the loop, where they are
+    /// computed unless `unused`.
+    pub(super) fn once_a_tile(&self, cx: &mut Cx, value: Expr, first: VarId, unused: Option<&Expr>) -> Expr {
         let mut found = Vec::new();
         value.any(&mut |x| {
             let varies = x.any(&mut |x| match x {
@@ -207,11 +216,27 @@ impl Lowering<'_> {
             false
         });
         found.into_iter().fold(value, |value, reduction| {
-            let mut hoist = std::mem::take(&mut cx.hoist);
             let ty = type_of(&self.program, Some(&cx.kernel), &reduction);
             let ty = ty.unwrap_or_else(|message| panic!("lower: {message}"));
-            let var = cx.set(&mut hoist, "of_rows", ty, reduction.clone());
-            cx.hoist = hoist;
+            let none = match ty {
+                ScalarType::Int => Expr::Int(0),
+                ScalarType::F32 => Expr::float(0.0),
+                ScalarType::Bool => Expr::Bool(false),
+            };
+            let computed = match unused {
+                Some(unused) => unused.clone().then(none, reduction.clone()),
+                None => reduction.clone(),
+            };
+            let known = cx.hoist.iter().find_map(|stmt| match stmt {
+                Stmt::Set { var, value } if *value == computed => Some(Expr::Var(*var)),
+                _ => None,
+            });
+            let var = known.unwrap_or_else(|| {
+                let mut hoist = std::mem::take(&mut cx.hoist);
+                let var = cx.set(&mut hoist, "of_rows", ty, computed);
+                cx.hoist = hoist;
+                var
+            });
             value.replace(&|x| (*x == reduction).then(|| var.clone()))
         })
     }
