@@ -14,7 +14,7 @@ mod store;
 use crate::emit::scalar::shared_by_lanes;
 use crate::emit::value::{AnyReg, Bool, Value};
 use crate::emit::{Emitter, TileRegs};
-use crate::plan::Form;
+use crate::plan::{Form, WARP};
 use crate::program::TensorMapSpec;
 use dmac_ptx::{Addr, B32, Cmp, F32, Label, Pred, Reg, Shared, ShflMode, TensorMap, shared};
 use dmac_schedule::kernel::{BarrierId, Expr, Kernel, Stmt, TileId};
@@ -44,10 +44,52 @@ struct RoleState {
     /// The role's first warpgroup, and how many it has.
     first: u32,
     groups: u32,
-    /// Threads of the role that go on: one, or all.
-    single: bool,
+    /// Threads of the role that go on.
+    threads: Threads,
     /// No product is under way or to come.
     settled: bool,
+}
+
+/// How many threads of a role go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Threads {
+    One,
+    /// Those of its first warp.
+    Warp,
+    All,
+}
+
+impl Threads {
+    /// Copies of blocks need one thread; one warp, where lanes share reductions or copy vectors. Whoever waits before a copy
+    /// that others issue could fall behind by a phase: all who go on take part in every stage, or are one warp.
+    fn of_role(kernel: &Kernel, body: &[Stmt]) -> Self {
+        let (mut copies, mut all, mut lanes) = (false, false, false);
+        for stmt in body {
+            stmt.walk(&mut |stmt| {
+                lanes |= stmt.expressions().into_iter().any(|x| x.any(&mut |x| shared_by_lanes(x)));
+                match stmt {
+                    Stmt::Copy { dst, index, arrive: Some(_), .. } => {
+                        copies = true;
+                        let vector = kernel.tile(dst.tile).rows == 1;
+                        lanes |= vector;
+                        all |= !vector && copy::origin(index).is_none();
+                    }
+                    Stmt::Mma { .. } | Stmt::Map { .. } | Stmt::Store { .. } => all = true,
+                    _ => {}
+                }
+            });
+        }
+        match (copies && !all, lanes) {
+            (false, _) => Self::All,
+            (true, true) => Self::Warp,
+            (true, false) => Self::One,
+        }
+    }
+
+    /// Those that copy rows or vectors by themselves.
+    fn count(self) -> u32 {
+        if self == Self::All { 128 } else { WARP }
+    }
 }
 
 pub(crate) struct Groups<'e, 'p> {
@@ -76,7 +118,7 @@ pub(crate) fn emit(e: &mut Emitter<'_>, layout: Layout) {
     let warpgroup = k.shr_u("warpgroup", warp, 2);
     let leader = k.setp_u("leader", e.thread.lane, Cmp::Eq, 0);
     let maps = e.maps.clone().into_iter().map(|(spec, param)| (spec, e.k.tensor_map("map", param))).collect();
-    let role = RoleState { leader, warpgroup, first: 0, groups: 0, single: false, settled: false };
+    let role = RoleState { leader, warpgroup, first: 0, groups: 0, threads: Threads::All, settled: false };
     let (packed, descriptors) = (BTreeMap::new(), BTreeMap::new());
     let mut groups = Groups { e, layout, maps, packed, softmax: None, role, descriptors };
     groups.kernel();
@@ -126,9 +168,11 @@ impl Groups<'_, '_> {
         let mut counts: Vec<u32> =
             kernel.barriers.iter().map(|barrier| 4 * barrier.arrivals as u32).collect();
         for stmt in &kernel.body {
+            let Stmt::Role { body, .. } = stmt else { continue };
+            let threads = Threads::of_role(kernel, body).count();
             stmt.walk(&mut |stmt| {
                 if let Stmt::Copy { index, arrive: Some((barrier, _)), .. } = stmt {
-                    let threads = if copy::origin(index).is_some() { 1 } else { 128 };
+                    let threads = if copy::origin(index).is_some() { 1 } else { threads };
                     let copies = kernel.barriers[barrier.0 as usize].arrivals as u32;
                     counts[barrier.0 as usize] = copies * threads;
                 }
@@ -165,29 +209,19 @@ impl Groups<'_, '_> {
 
     fn role_body(&mut self, body: &[Stmt], end: Label) {
         let mut body = body.to_vec();
-        let (mut copies, mut gathers, mut uses, mut reduces) = (false, false, false, false);
+        let mut uses = false;
         for stmt in &body {
             stmt.walk(&mut |stmt| {
-                reduces |= stmt.expressions().into_iter().any(|x| x.any(&mut |x| shared_by_lanes(x)));
-            });
-            stmt.walk(&mut |stmt| match stmt {
-                Stmt::Copy { index, arrive: Some(_), .. } => {
-                    copies = true;
-                    gathers |= copy::origin(index).is_none();
-                }
-                Stmt::Mma { .. } | Stmt::Map { .. } | Stmt::Store { .. } => uses = true,
-                _ => {}
+                uses |= matches!(stmt, Stmt::Mma { .. } | Stmt::Map { .. } | Stmt::Store { .. });
             });
         }
-        // Copies of blocks need one thread, and one warp where its lanes share reductions.
-        let one_warp = copies && !gathers && !uses;
-        self.role.single = one_warp && !reduces;
-        if one_warp {
+        self.role.threads = Threads::of_role(self.e.kernel, &body);
+        if self.role.threads != Threads::All {
             let in_group = self.e.k.and("warp_in_group", self.e.thread.warp, 3);
             let other = self.e.k.setp_u("other_warp", in_group, Cmp::Ne, 0);
             self.e.k.branch_if(other, end);
         }
-        if self.role.single {
+        if self.role.threads == Threads::One {
             let one = self.e.k.elect("one");
             self.e.k.branch_if(!one, end);
         }
@@ -347,7 +381,7 @@ impl Groups<'_, '_> {
 
     /// Emits scalars that whole warps compute: lanes share reductions.
     fn together<R>(&mut self, f: impl FnOnce(&mut Emitter<'_>) -> R) -> R {
-        self.e.together = !self.role.single;
+        self.e.together = self.role.threads != Threads::One;
         let result = self.e.fresh(f);
         self.e.together = false;
         result

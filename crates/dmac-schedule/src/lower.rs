@@ -20,6 +20,7 @@ mod scalar;
 mod select;
 mod space;
 mod spans;
+mod vectors;
 mod visit;
 mod visited;
 

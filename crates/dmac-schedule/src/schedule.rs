@@ -31,6 +31,8 @@ pub struct Schedule {
     /// Where masks read memory: entries of the list of key tiles that a tile of query rows visits, at most. With 0 there
     /// are no lists, and tiles test for themselves.
     pub listed_tiles: usize,
+    /// Whether what masks and scores read for a row or a key alone is read into vectors, or for each pair.
+    pub vectors: bool,
 }
 
 impl Schedule {
@@ -54,6 +56,7 @@ impl Schedule {
                 fused_softmax: true,
                 kv_align: 64,
                 listed_tiles: 0,
+                vectors: false,
             },
             Family::Gpu => {
                 let kv_tile = if head_dim.max(value_dim) > 128 { 32 } else { 64 };
@@ -68,6 +71,7 @@ impl Schedule {
                     fused_softmax: false,
                     kv_align: 1,
                     listed_tiles: LISTED_TILES,
+                    vectors: true,
                 }
             }
         }

@@ -75,6 +75,7 @@ fn check(name: &str, case: &Case) {
             fused_softmax: false,
             kv_align: 1,
             listed_tiles: 3,
+            vectors: true,
         };
         let mut compiled = compiled(name, case, schedule);
         let count = specialise(&mut compiled, stages, consumers);

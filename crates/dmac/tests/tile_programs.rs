@@ -175,6 +175,7 @@ fn any_schedule_means_the_same() {
                 fused_softmax,
                 kv_align,
                 listed_tiles: if scale_products { 3 } else { 0 },
+                vectors: scale_products,
             });
             let pins: &[(&str, i64)] = match name {
                 "nsa" => &[("l", 4), ("stride", 2), ("block", 8), ("n", 3), ("window", 9)],

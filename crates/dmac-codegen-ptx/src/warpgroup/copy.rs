@@ -3,8 +3,8 @@
 //! Input → output: an asynchronous copy → instructions that complete on its barrier. A copy whose index is a row range of
 //! one axis is a box of a tensor map; anything else is fetched row by row, eight threads a row.
 
-use super::Groups;
 use super::layout::{BLOCK_COLUMNS, ROW};
+use super::{Groups, Threads};
 use crate::emit::scalar::Point;
 use crate::emit::value::Int;
 use crate::program::TensorMapSpec;
@@ -105,7 +105,7 @@ impl Groups<'_, '_> {
         };
         let spec = spec(tensor, index, tile.rows as usize).expect("codegen: a box has an origin");
         let map = self.maps.iter().find(|(of, _)| *of == spec).expect("codegen: a copy has a map").1;
-        let single = self.role.single;
+        let single = self.role.threads == Threads::One;
         let end = self.e.k.label("copied");
         if !single {
             let tid = self.e.k.and("tid_in_group", self.e.thread.tid, 127);
@@ -206,7 +206,8 @@ impl Groups<'_, '_> {
     ) {
         let in_group = self.e.k.and("tid_in_group", self.e.thread.tid, 127);
         let to = self.e.k.mad("vector_to", in_group, 4, to);
-        for first in (0..width).step_by(128) {
+        let threads = self.role.threads.count();
+        for first in (0..width).step_by(threads as usize) {
             let (from, there) = self.e.fresh(|e| {
                 let cols = e.int_value(cols);
                 let col = Int::from(in_group).plus(first as i32);
@@ -223,7 +224,7 @@ impl Groups<'_, '_> {
             let bytes = k.selp::<B32>("bytes", 4, 0, there);
             let to = shared(to) + (offset + 4 * first) as i32;
             let from = global(from.0) + from.1;
-            if first + 128 <= width {
+            if first + threads <= width {
                 k.cp_async_zero_fill(CpBytes::B4, to, from, bytes);
             } else {
                 let exists = k.setp_u("exists", in_group, Cmp::Lt, width - first);

@@ -543,6 +543,18 @@ impl Lowering<'_> {
         }
     }
 
+    /// A column vector of `value`, filled here unless it was already.
+    pub(super) fn column(&self, cx: &mut Cx, out: &mut Vec<Stmt>, value: Expr, cols: &Space) -> TileId {
+        if let Some(&tile) = cx.columns.get(&value) {
+            return tile;
+        }
+        let element = self.element_type(cx, &value);
+        let dst = cx.tile("column", element, 1, cols.max, Memory::Shared);
+        cx.columns.insert(value.clone(), dst);
+        out.push(Stmt::Map { dst, rows: Expr::Int(1), cols: cols.count.clone(), body: value });
+        dst
+    }
+
     fn hoist_columns(&self, cx: &mut Cx, out: &mut Vec<Stmt>, value: Expr, cols: &Space) -> Expr {
         let per_column = !value.any(&mut |x| match x {
             Expr::Row | Expr::Reduce { .. } => true,
@@ -553,14 +565,7 @@ impl Lowering<'_> {
             && value.any(&mut |x| *x == Expr::Col)
             && !matches!(value, Expr::If(..));
         if per_column && looks_up {
-            if let Some(&tile) = cx.columns.get(&value) {
-                return Expr::Elem(tile);
-            }
-            let element = self.element_type(cx, &value);
-            let dst = cx.tile("column", element, 1, cols.max, Memory::Shared);
-            cx.columns.insert(value.clone(), dst);
-            out.push(Stmt::Map { dst, rows: Expr::Int(1), cols: cols.count.clone(), body: value });
-            return Expr::Elem(dst);
+            return Expr::Elem(self.column(cx, out, value, cols));
         }
         // The side of a branch that is not taken may be out of range: only conditions are looked up early.
         match value {

@@ -122,6 +122,7 @@ impl Lowering<'_> {
         let attend = parts.attend;
         cx.columns.clear();
         let value = self.element(cx, out, parts.view.score(), env, &parts.rows, cols);
+        let value = self.read_vectors(cx, out, value, (parts, cols));
         let weight = match attend.normalize {
             Normalize::Softmax | Normalize::SoftmaxSink => value,
             Normalize::Sigmoid => Expr::unary(Unary::Sigmoid, value),
@@ -137,6 +138,7 @@ impl Lowering<'_> {
             for (at, &term) in parts.view.terms().iter().enumerate() {
                 if !parts.covered.contains(&at) {
                     let term = self.element(cx, out, term, env, &parts.rows, cols);
+                    let term = self.read_vectors(cx, out, term, (parts, cols));
                     mask = Expr::and(mask, term);
                 }
             }
