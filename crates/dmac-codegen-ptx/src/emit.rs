@@ -81,6 +81,8 @@ pub(crate) struct Emitter<'p> {
     pub point: Option<Point>,
     /// Whether whole warps run here with the same scalars, so that their lanes may share a reduction.
     pub together: bool,
+    /// Whether this is inside of a reduction.
+    pub reducing: bool,
     /// Conditions under which loads are wanted, beside the bounds of the point.
     pub guards: Vec<value::Bool>,
     /// Whether a barrier stands before each statement, and the number of the next.
@@ -240,6 +242,7 @@ impl<'p> Emitter<'p> {
             tiles: Vec::new(),
             point: None,
             together: false,
+            reducing: false,
             guards: Vec::new(),
             barriers: crate::barriers::barriers(kernel, plan),
             statement: 0,

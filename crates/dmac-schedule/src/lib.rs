@@ -13,5 +13,5 @@ pub mod target;
 
 pub use choose::{Chosen, choose};
 pub use kernel::Program;
-pub use schedule::Schedule;
+pub use schedule::{Reads, Schedule};
 pub use target::Target;

@@ -31,8 +31,17 @@ pub struct Schedule {
     /// Where masks read memory: entries of the list of key tiles that a tile of query rows visits, at most. With 0 there
     /// are no lists, and tiles test for themselves.
     pub listed_tiles: usize,
-    /// Whether what masks and scores read for a row or a key alone is read into vectors, or for each pair.
-    pub vectors: bool,
+    /// Where masks and scores read what depends on a row or a key alone.
+    pub reads: Reads,
+}
+
+/// Where a value of a pair of row and key is read that depends on one of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reads {
+    /// At each pair: vector code reads neighbours at once.
+    ByPair,
+    /// Once for each row and each key of a tile, into vectors.
+    ByVector,
 }
 
 impl Schedule {
@@ -56,7 +65,7 @@ impl Schedule {
                 fused_softmax: true,
                 kv_align: 64,
                 listed_tiles: 0,
-                vectors: false,
+                reads: Reads::ByPair,
             },
             Family::Gpu => {
                 let kv_tile = if head_dim.max(value_dim) > 128 { 32 } else { 64 };
@@ -71,7 +80,7 @@ impl Schedule {
                     fused_softmax: false,
                     kv_align: 1,
                     listed_tiles: LISTED_TILES,
-                    vectors: true,
+                    reads: Reads::ByVector,
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Warp specialisation never changes the meaning: for random legal schedules and every order of events, the specialised
 //! tile program of each library program agrees with what its graph means.
 
+use dmac::schedule::Reads;
 use dmac::{Compiled, Options, Schedule, SourceFile, Storage, compile};
 use dmac_interp::{Inputs, evaluate, kernel, random_inputs_with};
 use dmac_schedule::pipeline::{GROUP_ROWS, Pipeline, specialised};
@@ -75,7 +76,7 @@ fn check(name: &str, case: &Case) {
             fused_softmax: false,
             kv_align: 1,
             listed_tiles: 3,
-            vectors: true,
+            reads: Reads::ByVector,
         };
         let mut compiled = compiled(name, case, schedule);
         let count = specialise(&mut compiled, stages, consumers);

@@ -1,5 +1,6 @@
 //! Every program of the library: its tile program, interpreted, agrees with what its graph means.
 
+use dmac::schedule::Reads;
 use dmac::{Attention, Options, Schedule, SourceFile, Storage, compile};
 use dmac_interp::{Data, Inputs, evaluate, kernel, random_inputs_with};
 use dmac_ir::ParamValue;
@@ -175,7 +176,7 @@ fn any_schedule_means_the_same() {
                 fused_softmax,
                 kv_align,
                 listed_tiles: if scale_products { 3 } else { 0 },
-                vectors: scale_products,
+                reads: if scale_products { Reads::ByVector } else { Reads::ByPair },
             });
             let pins: &[(&str, i64)] = match name {
                 "nsa" => &[("l", 4), ("stride", 2), ("block", 8), ("n", 3), ("window", 9)],

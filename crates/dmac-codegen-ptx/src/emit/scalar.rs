@@ -5,6 +5,7 @@
 
 use super::Emitter;
 use super::value::{AnyReg, Bool, Float, Int, Value};
+use crate::plan::WARP;
 use dmac_ir::{Binary, Compare, Reduction};
 use dmac_ptx::{Cmp, ReduxOp, VoteMode};
 use dmac_schedule::kernel::{Expr, ScalarType, type_of};
@@ -53,6 +54,10 @@ fn depends(e: &Emitter<'_>, expr: &Expr) -> (bool, bool) {
     });
     (row, col)
 }
+
+/// Items of a reduction that a thread has under way at once, where their order does not matter. With more, or with more than
+/// one where lanes share it, predicates are spilled.
+const ITEMS_AT_ONCE: u32 = 2;
 
 /// Whether the lanes of a warp may share a reduction, and should: it reads memory, and no order of its items matters.
 pub(crate) fn shared_by_lanes(expr: &Expr) -> bool {
@@ -281,8 +286,8 @@ impl Emitter<'_> {
         if let Some((_, value)) = self.reductions.iter().find(|(known, _)| *known == key) {
             return *value;
         }
-        if self.together && self.point.is_none() && shared_by_lanes(expr) {
-            let value = self.reduce_by_lanes(expr);
+        if self.point.is_none() && !self.reducing && shared_by_lanes(expr) {
+            let value = self.reduce_in_any_order(expr);
             self.reductions.push((key, value));
             return value;
         }
@@ -357,9 +362,10 @@ impl Emitter<'_> {
         value
     }
 
-    /// A reduction whose items are dealt to the lanes of a warp: each has every thirty-second, then all get the total. The
-    /// loop runs as often for all lanes; a lane without an item left adds nothing.
-    fn reduce_by_lanes(&mut self, expr: &Expr) -> Value {
+    /// A reduction whose items may come in any order: several at once, so that their loads are in flight together. Where
+    /// whole warps run with the same scalars the items are dealt to the lanes, and then all get the total. The loop runs as
+    /// often for all lanes; beyond the last item nothing is added.
+    fn reduce_in_any_order(&mut self, expr: &Expr) -> Value {
         let Expr::Reduce { op, var, lo, hi, body } = expr else { panic!("codegen: not a reduction") };
         let (lo, hi) = (self.int_value(lo), self.int_value(hi));
         let wanted = self.guarded_bounds(false, false);
@@ -376,32 +382,66 @@ impl Emitter<'_> {
             }
         };
         let AnyReg::B32(at) = self.variable(*var) else { panic!("codegen: a reduction is over ints") };
+        let by_lanes = std::mem::take(&mut self.together);
+        // Reductions inside of this one are loops of a thread.
+        self.reducing = true;
+        let (stride, items) = if by_lanes { (WARP, 1) } else { (1, ITEMS_AT_ONCE) };
         let (start, end) = (self.int(lo), self.int(hi));
-        let first = self.k.mov("first_of_lanes", start);
+        let first = self.k.mov("first_of_turn", start);
         let (head, done) = (self.k.label("reduce"), self.k.label("reduce_end"));
         let more = self.k.setp_s("more", first, Cmp::Lt, end);
         self.k.branch_if(!more, done);
         self.k.place(head);
-        self.scoped(|e| {
-            e.k.add(at, first, e.thread.lane);
-            let inside = e.int_compare(Cmp::Lt, at.into(), end.into());
-            e.together = false;
-            let value = e.under(inside, |e| e.value(body));
-            e.together = true;
-            let old = register_value(total);
-            let new = match (op, old, value) {
-                (Reduction::Any, Value::Bool(x), Value::Bool(y)) => Value::Bool(e.or(x, y)),
-                (Reduction::All, Value::Bool(x), Value::Bool(y)) => Value::Bool(e.and(x, y)),
-                (Reduction::Max, ..) => e.binary(Binary::Max, old, value),
-                _ => e.binary(Binary::Min, old, value),
-            };
-            let new = e.choose(inside, new, old);
-            e.overwrite(total, new);
-            e.k.add(first, first, 32);
-            e.k.setp_s(more, first, Cmp::Lt, end);
-        });
+        let mut values = Vec::new();
+        for item in 0..items {
+            self.scoped(|e| {
+                e.k.add(at, first, item * stride);
+                if by_lanes {
+                    e.k.add(at, at, e.thread.lane);
+                }
+                let inside = e.int_compare(Cmp::Lt, at.into(), end.into());
+                let value = e.under(inside, |e| e.value(body));
+                match (total, value) {
+                    // Predicates are few: none is kept for later.
+                    (AnyReg::Pred(sum), Value::Bool(value)) => {
+                        let sum = Bool::Register(sum);
+                        let value = if *op == Reduction::Any {
+                            let value = e.and(inside, value);
+                            e.or(sum, value)
+                        } else {
+                            let outside = e.not(inside);
+                            let value = e.or(outside, value);
+                            e.and(sum, value)
+                        };
+                        e.overwrite(total, Value::Bool(value));
+                    }
+                    (AnyReg::B32(sum), value) => {
+                        let Value::Int(value) = e.choose(inside, value, register_value(total)) else {
+                            panic!("codegen: a choice of ints is an int")
+                        };
+                        let value = e.int(value);
+                        values.push((sum, e.k.mov("item", value)));
+                    }
+                    (total, value) => panic!("codegen: {value:?} reduced into {total:?}"),
+                }
+            });
+        }
+        let which = if *op == Reduction::Max { Binary::Max } else { Binary::Min };
+        for (sum, value) in values {
+            self.scoped(|e| {
+                let sum = e.binary(which, Value::Int(sum.into()), Value::Int(value.into()));
+                e.overwrite(total, sum);
+            });
+        }
+        self.k.add(first, first, items * stride);
+        self.k.setp_s(more, first, Cmp::Lt, end);
+        self.reducing = false;
         self.k.branch_if(more, head);
         self.k.place(done);
+        if !by_lanes {
+            return register_value(total);
+        }
+        self.together = true;
         self.k.bar_warp();
         match total {
             AnyReg::B32(total) => {

@@ -181,10 +181,12 @@ impl Emitter<'_> {
     }
 
     fn branch(&mut self, cond: &Expr, then: &[Stmt], otherwise: &[Stmt]) {
+        self.together = !self.plan.point_threads;
         let condition = self.fresh(|e| {
             let condition = e.bool_value(cond);
             e.condition(condition)
         });
+        self.together = false;
         let (other, end) = (self.k.label("else"), self.k.label("endif"));
         self.k.branch_if(!condition, other);
         self.block(then);
@@ -203,7 +205,9 @@ impl Emitter<'_> {
         match stmt {
             Stmt::Comment(text) => self.k.comment(text.clone()),
             Stmt::Set { var, value } => {
+                self.together = !self.plan.point_threads;
                 let value = self.value(value);
+                self.together = false;
                 self.assign(*var, value);
             }
             Stmt::Copy { dst, tensor, index, rows, cols, .. } => {

@@ -7,6 +7,7 @@
 use super::element::Cx;
 use super::lists::AliveLists;
 use super::{Env, Lowering, Space};
+use crate::Reads;
 use crate::kernel::{
     Element, Expr, GridAxis, Kernel, ScalarType, Space as Memory, Stmt, TensorId, TileId, VarId,
 };
@@ -30,6 +31,8 @@ pub(super) struct Parts<'a> {
     pub span: (Expr, Expr),
     /// Mask terms that the walk itself satisfies.
     pub covered: Vec<usize>,
+    /// Whether reads of rows and of keys are vectors. Two walks in one kernel leave no registers for them.
+    pub vectors: bool,
 }
 
 impl Lowering<'_> {
@@ -59,7 +62,10 @@ impl Lowering<'_> {
             Walk::RowKeys(term) | Walk::RowBlocks(term) => vec![term as usize],
             Walk::Blocks | Walk::AliveKeys(_) => Vec::new(),
         };
-        let parts = Parts { attend: &attend, view, env, rows, features, acc, stats, span, covered };
+        let vectors =
+            self.schedule.reads == Reads::ByVector && !alive.as_ref().is_some_and(|lists| lists.may_overflow);
+        let attend = &attend;
+        let parts = Parts { attend, view, env, rows, features, acc, stats, span, covered, vectors };
 
         let mut out = Vec::new();
         self.initialize(&mut cx, &mut out, &parts);

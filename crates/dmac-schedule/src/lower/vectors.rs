@@ -23,7 +23,7 @@ impl Lowering<'_> {
         value: Expr,
         (parts, cols): (&Parts<'_>, &Space),
     ) -> Expr {
-        if !self.schedule.vectors {
+        if !parts.vectors {
             return value;
         }
         let mut fixed: BTreeSet<VarId> = cx.kernel.grid.iter().map(|axis| axis.var).collect();
