@@ -3,41 +3,22 @@
 
     benches/gpu.py [--dmac target/release/dmac] [--only NAME,..] [--runs 7] [--seconds 480] [--json OUT.json] > table.md
 
-Needs PyTorch with CUDA. FlashAttention 4 (`flash_attn.cute`) and `fla` take part where they can be imported. Each row of the
-table is one shape: inputs are drawn here, random normal, and given to dmac and its peers alike. First the results are
-compared; where they differ nothing is timed. Then they are timed in turns, and the ratio of medians, peer / dmac, is what
-counts: above 1 dmac is faster. Absolute times depend on the GPU's clocks. Programs that no peer computes are compared with
-the reference interpreter instead (`dmac verify --device cuda`), on a shorter sequence.
-
-dmac is one process that stays: `dmac bench --requests --device cuda` answers a line with a line.
+Needs PyTorch with CUDA. FlashAttention 4 (`flash_attn.cute`) and `fla` take part where they can be imported. Inputs
+are random normal; how rows are measured is in `turns.py`. Programs that no peer computes are compared with the reference
+interpreter instead (`dmac verify --device cuda`), on a shorter sequence.
 """
 
-import argparse
-import collections
-import json
 import math
-import os
-import pathlib
-import statistics
-import subprocess
-import sys
-import tempfile
-import threading
-import time
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-LIBRARY = pathlib.Path(__file__).resolve().parent.parent / "dsl" / "std"
-# A result may differ from a peer's by the rounding of both: relative norm.
-TOLERANCE = 1.2e-2
-# Peers are timed over so many milliseconds at once, and so is dmac.
+from turns import Machine, row, run
+
+# Peers are timed over so many milliseconds at once; dmac does so by itself.
 GROUP_MS = 15.0
-# A row that takes dmac longer than this to answer is given up.
-PATIENCE_S = 60.0
 
 # Where a program is held against the reference, which is slow.
 SHORT = "B=1,H=4,G=2,M=3000,N=3000,D=128"
@@ -45,55 +26,9 @@ SHORT = "B=1,H=4,G=2,M=3000,N=3000,D=128"
 flex = torch.compile(flex_attention, dynamic=False)
 
 
-class Gone(Exception):
-    """The process of dmac ended or does not answer."""
-
-
-class Dmac:
-    """The resident process."""
-
-    def __init__(self, command, arch):
-        self.line = [command, "bench", "--requests", "--device", "cuda"] + (["--arch", arch] if arch else [])
-        self.process = None
-
-    def ask(self, **request):
-        if self.process is None or self.process.poll() is not None:
-            self.process = subprocess.Popen(self.line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
-        watch = threading.Timer(PATIENCE_S, self.process.kill)
-        watch.start()
-        try:
-            self.process.stdin.write(json.dumps(request) + "\n")
-            self.process.stdin.flush()
-            answer = self.process.stdout.readline()
-        except BrokenPipeError:
-            answer = ""
-        finally:
-            watch.cancel()
-        if not answer:
-            self.process.wait()
-            self.process = None
-            raise Gone(f"dmac ended or gave no answer within {PATIENCE_S:.0f} s")
-        answer = json.loads(answer)
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
-        return answer
-
-    def close(self):
-        if self.process is not None and self.process.poll() is None:
-            self.process.stdin.close()
-            self.process.wait()
-
-
-# A row: `inputs` are drawn when it is its turn; `peers` maps a name to a function of these that gives a function of no
-# arguments; `must` is the least ratio against the peer `against`; `flops` for one call, where they are a measure;
-# `same` names the peer whose result dmac's must equal; where the peers compute something else, `sizes` are those at which the
-# program is held against the reference.
-Row = collections.namedtuple("Row", "name text inputs peers against must aim flops same sizes define params arch bytes")
-
-
-def row(name, text, inputs, peers, against, must, aim, **more):
-    optional = {"flops": None, "same": None, "sizes": None, "define": {}, "params": {}, "arch": None, "bytes": None}
-    return Row(name, text, inputs, peers, against, must, aim, **(optional | more))
+def on(arch):
+    """What dmac is told of the GPU."""
+    return ("--device", "cuda", *(("--arch", arch) if arch else ()))
 
 
 def normal(*dims, dtype=torch.bfloat16):
@@ -179,7 +114,7 @@ def dense():
             )
     yield row(
         "full d128 fwd, sm_80", "full", lambda: qkv(1, 16, 16, n, n, 128), {"FA2": library(FLASH2, False)}, "FA2", 0.75, 1.0,
-        flops=4 * 128 * 16 * n * n, same="FA2", arch="sm_80",
+        flops=4 * 128 * 16 * n * n, same="FA2", options=on("sm_80"),
     )
 
 
@@ -322,141 +257,13 @@ def timed(call):
     return lambda: group(calls)
 
 
-def verified(case, command, arch):
-    """What the reference has against a program, if anything."""
-    line = [command, "verify", str(LIBRARY / f"{case.text}.dmac"), "--device", "cuda", "--dtype", "bf16", "--rows", "4"]
-    line += ["--random", case.sizes] + (["--arch", arch] if arch else [])
-    line += [word for name, value in case.define.items() for word in ("-D", f"{name}={value}")]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE_S)
-    return None if done.returncode == 0 else (done.stdout + done.stderr).strip() or f"exit code {done.returncode}"
+def machine(args):
+    return Machine(on(args.arch), on(args.arch), "cuda", timed, lambda ms: 1, torch.cuda.get_device_name())
 
 
-def distance(found, wanted):
-    found, wanted = found.double(), wanted.double()
-    return float((found - wanted).norm() / wanted.norm())
-
-
-def measure(case, dmac, runs, folder, arch):
-    """The cells of a row, as a dictionary."""
-    torch.manual_seed(0)
-    if case.sizes:
-        against = verified(case, dmac.line[0], case.arch or arch)
-        if against:
-            raise RuntimeError(f"results differ from the reference's: {against}")
-    inputs = case.inputs()
-    given, results = os.path.join(folder, "inputs.safetensors"), os.path.join(folder, "results.safetensors")
-    save_file({name: tensor.contiguous() for name, tensor in inputs.items()}, given)
-    request = dict(
-        file=str(LIBRARY / f"{case.text}.dmac"), input=given, dtype="bf16", define=case.define, param=case.params, pairs=False
-    )
-    found = {"name": case.name, "against": case.against, "must": case.must, "aim": case.aim}
-    calls = {}
-    for name, prepare in case.peers.items():
-        try:
-            call = prepare(inputs)
-            call()
-            torch.cuda.synchronize()
-            calls[name] = call
-        except Exception as error:  # a peer that is not installed or does not support the case takes no part
-            found.setdefault("absent", {})[name] = f"{type(error).__name__}: {error}"[:160]
-    first = dmac.ask(**request, runs=1, output=results)
-    found["compile_ms"] = first["compile_ms"]
-    found["kernels"] = {kernel["name"]: kernel["ms"] for kernel in first["kernels"]}
-    found["workspace_bytes"] = first["workspace_bytes"]
-    out = load_file(results, device="cuda")["out"]
-    if not torch.isfinite(out).all():
-        raise RuntimeError("results that are not finite")
-    if case.sizes:
-        found["compared"] = "reference"
-    elif case.same not in calls:
-        raise RuntimeError(f"{case.same} is absent: there is nothing to compare results with")
-    else:
-        found["compared"] = case.same
-        found["error"] = distance(out, calls[case.same]())
-        if found["error"] > TOLERANCE:
-            raise RuntimeError(f"results differ from {case.same}'s: relative norm {found['error']:.2e}")
-    del out
-    clocks = {name: timed(call) for name, call in calls.items()}
-    times = {name: [] for name in clocks} | {"dmac": []}
-    for _ in range(runs):
-        times["dmac"].append(dmac.ask(**request, runs=1)["median_ms"])
-        for name, clock in clocks.items():
-            times[name].append(clock())
-    dmac.ask(**request, runs=1, drop=True)
-    found["ms"] = {name: statistics.median(own) for name, own in times.items()}
-    found["spread"] = {name: max(own) / min(own) for name, own in times.items()}
-    found["ratio"] = {name: found["ms"][name] / found["ms"]["dmac"] for name in clocks}
-    if case.flops:
-        found["tflops"] = case.flops / found["ms"]["dmac"] / 1e9
-    if case.bytes:
-        found["tbytes_per_s"] = case.bytes / found["ms"]["dmac"] / 1e9
-    return found
-
-
-def table(rows):
-    lines = [
-        "| case | ratio | must | aim | met | dmac | rate | peers | error |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for found in rows:
-        must, aim = (f"{x:.2f}" if x else "–" for x in (found["must"], found["aim"]))
-        if "failed" in found:
-            reason = found["failed"].replace("|", "\\|").splitlines()[0][:150]
-            lines.append(f"| {found['name']} | – | {must} | {aim} | no | {reason} | | | |")
-            continue
-        ratio = found["ratio"].get(found["against"])
-        met = "–" if ratio is None else "yes" if ratio >= found["must"] else "no"
-        shown = "–" if ratio is None else f"{ratio:.2f}"
-        rate = f"{found['tflops']:.0f} TFLOP/s" if "tflops" in found else ""
-        rate = f"{found['tbytes_per_s']:.2f} TB/s" if "tbytes_per_s" in found else rate
-        peers = ", ".join(f"{name} {found['ms'][name]:.3f} ms ({ratio:.2f}×)" for name, ratio in found["ratio"].items())
-        absent = ", ".join(f"{name} absent" for name in found.get("absent", {}))
-        error = f"{found['error']:.1e}" if "error" in found else ""
-        peers = ", ".join(part for part in (peers, absent) if part)
-        lines.append(
-            f"| {found['name']} | {shown} {found['against'] if ratio else ''} | {must} | {aim} | {met} "
-            f"| {found['ms']['dmac']:.3f} ms | {rate} | {peers} | {error} |"
-        )
-    return "\n".join(lines)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dmac", default="target/release/dmac")
-    parser.add_argument("--only", help="parts of rows' names, apart by commas")
-    parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=480, help="rows that would start later are left out")
+def options(parser):
     parser.add_argument("--arch", help="sm_80 or sm_90a, for rows that do not name one [default: the best that the GPU has]")
-    parser.add_argument("--json", help="everything that was measured")
-    args = parser.parse_args()
-    begin = time.monotonic()
-    wanted = args.only.split(",") if args.only else None
-    rows, processes = [], {}
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:
-        for case in (case for part in (dense, masks, selections, decode) for case in part()):
-            if wanted and not any(part in case.name for part in wanted):
-                continue
-            found = {"name": case.name, "against": case.against, "must": case.must, "aim": case.aim}
-            if time.monotonic() - begin > args.seconds:
-                found["failed"] = "no time was left"
-            else:
-                arch = case.arch or args.arch
-                dmac = processes.setdefault(arch, Dmac(args.dmac, arch))
-                try:
-                    found = measure(case, dmac, args.runs, folder, args.arch)
-                except Exception as error:  # one row that fails must not take the others along
-                    found["failed"] = str(error) or type(error).__name__
-            rows.append(found)
-            print(json.dumps(found), file=sys.stderr, flush=True)
-            torch.cuda.empty_cache()
-    for process in processes.values():
-        process.close()
-    version = subprocess.run([args.dmac, "--version"], capture_output=True, text=True).stdout.strip()
-    head = f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}, {version}, bf16, {args.runs} runs in turns, {time.strftime('%Y-%m-%d')}"
-    print(f"{head}: `{' '.join(sys.argv)}`\n\n{table(rows)}")
-    if args.json:
-        pathlib.Path(args.json).write_text(json.dumps({"head": head, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    run((dense, masks, selections, decode), machine, __doc__, options)
