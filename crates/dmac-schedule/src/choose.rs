@@ -47,7 +47,8 @@ pub fn choose(
         for schedule in Schedule::specialised(target, head_dim, value_dim) {
             let (program, names) = specialised(&schedule)?;
             let is_form = |kernel: &Kernel| names.contains(&kernel.name) || !pipeline::accumulates(kernel);
-            if schedule.kv_tile <= most_keys(&program) && program.kernels.iter().all(is_form) {
+            let fits = schedule.kv_tile <= most_keys(&program) && schedule.q_tile <= most_rows(&program);
+            if fits && program.kernels.iter().all(is_form) {
                 return Ok(Chosen { program, schedule });
             }
         }
@@ -59,6 +60,25 @@ pub fn choose(
         program = lower(graph, target, &schedule, storage)?;
     }
     Ok(Chosen { program, schedule })
+}
+
+/// The most rows of a tile: few where a pair of query and key needs a loop, as in a table of blocks, so that most tiles are
+/// attended as a whole or not at all.
+fn most_rows(program: &Program) -> usize {
+    let mut most = usize::MAX;
+    for kernel in program.kernels.iter().filter(|kernel| pipeline::accumulates(kernel)) {
+        for stmt in &kernel.body {
+            stmt.walk(&mut |stmt| {
+                if let Stmt::Map { dst, body, .. } = stmt
+                    && kernel.tile(*dst).cols > 1
+                    && body.any(&mut |x| matches!(x, Expr::Reduce { .. }))
+                {
+                    most = pipeline::GROUP_ROWS;
+                }
+            });
+        }
+    }
+    most
 }
 
 /// The most keys of a tile that a GPU's registers hold beside what the scores of one key need: a value that is loaded for a

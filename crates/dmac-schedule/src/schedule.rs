@@ -87,14 +87,16 @@ impl Schedule {
     }
 
     /// Schedules for kernels with specialised warps, the fastest first: two consumer groups, and as many keys as their
-    /// registers hold. Kernels that gather rows have fewer registers and shared memory left, so they need smaller tiles.
-    pub fn specialised(target: &Target, head_dim: i64, value_dim: i64) -> [Self; 3] {
+    /// registers hold. Kernels that gather rows have fewer registers and shared memory left, so they need smaller tiles; the
+    /// last is for masks that are dear for each pair: of smaller tiles fewer are attended in part.
+    pub fn specialised(target: &Target, head_dim: i64, value_dim: i64) -> [Self; 4] {
         let kv_tile = match head_dim.max(value_dim) {
             ..=128 => 128,
             129..=192 => 96,
             _ => 80,
         };
-        let schedule = |kv_tile| Self { q_tile: 128, kv_tile, ..Self::choose(target, head_dim, value_dim) };
-        [schedule(kv_tile), schedule(64), schedule(32)]
+        let schedule =
+            |q_tile, kv_tile| Self { q_tile, kv_tile, ..Self::choose(target, head_dim, value_dim) };
+        [schedule(128, kv_tile), schedule(128, 64), schedule(128, 32), schedule(64, 64)]
     }
 }

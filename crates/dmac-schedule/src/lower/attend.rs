@@ -31,6 +31,8 @@ pub(super) struct Parts<'a> {
     pub span: (Expr, Expr),
     /// Mask terms that the walk itself satisfies.
     pub covered: Vec<usize>,
+    /// The tile's place in lists of tiles.
+    pub list_block: Expr,
     /// Whether reads of rows and of keys are vectors. Two walks in one kernel leave no registers for them.
     pub vectors: bool,
 }
@@ -65,7 +67,11 @@ impl Lowering<'_> {
         let vectors =
             self.schedule.reads == Reads::ByVector && !alive.as_ref().is_some_and(|lists| lists.may_overflow);
         let attend = &attend;
-        let parts = Parts { attend, view, env, rows, features, acc, stats, span, covered, vectors };
+        // Tiles of rows are the axis of their own that starts with the last.
+        let block = cx.kernel.grid.iter().find(|axis| axis.descending).map(|axis| axis.var);
+        let list_block = Expr::Var(block.expect("an attention has tiles of rows"));
+        let parts =
+            Parts { attend, view, env, rows, features, acc, stats, span, covered, list_block, vectors };
 
         let mut out = Vec::new();
         self.initialize(&mut cx, &mut out, &parts);
@@ -170,6 +176,11 @@ impl Lowering<'_> {
         let first = cx.known("i0", ScalarType::Int, Expr::Var(block) * Expr::Int(tile as i64));
         let count = (m - first.clone()).min(Expr::Int(tile as i64));
         let count = cx.known("i_count", ScalarType::Int, count);
+        if matches!(walk, Walk::AliveKeys(_)) {
+            // Neighbouring tiles of rows share most of their keys: the tiles of a head are neighbours in the grid, and what one
+            // gathered is in the cache for the next.
+            cx.kernel.grid.rotate_left(1);
+        }
         (env, Space::range(attend.query, first, count, max))
     }
 
@@ -335,8 +346,7 @@ impl Lowering<'_> {
 
     fn walk_alive(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>, lists: &AliveLists) {
         let mut at: Vec<Expr> = lists.rows.iter().map(|var| parts.env.vars[var].clone()).collect();
-        let block = cx.kernel.grid[0].var;
-        at.push(Expr::Var(block));
+        at.push(parts.list_block.clone());
         if !lists.may_overflow {
             self.walk_list(cx, out, parts, (lists.keys, lists.counts), at);
             return;

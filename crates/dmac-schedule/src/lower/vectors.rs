@@ -1,7 +1,8 @@
 //! What a mask or a score reads for a row alone, or for a key alone, as vectors: read once, not once a pair.
 //!
 //! Input → output: the value of a pair of query row and key → the same value with such reads replaced by elements of row
-//! vectors, which are filled before the walk, and of column vectors, which are filled once for each tile of keys.
+//! vectors, which are filled before the walk, and of column vectors, which are filled once for each tile of keys. Where keys
+//! come from a list, every target wants columns: there are no neighbours to read at once.
 //!
 //! A read may stand behind a condition that keeps it in range. It moves only where it is in range without one: its indices
 //! are the tile's own rows or keys, or are clamped to their axis.
@@ -23,7 +24,8 @@ impl Lowering<'_> {
         value: Expr,
         (parts, cols): (&Parts<'_>, &Space),
     ) -> Expr {
-        if !parts.vectors {
+        let gathered = cols.vars.iter().any(|(_, key)| key.any(&mut |x| matches!(x, Expr::Load { .. })));
+        if !parts.vectors && !gathered {
             return value;
         }
         let mut fixed: BTreeSet<VarId> = cx.kernel.grid.iter().map(|axis| axis.var).collect();
@@ -42,7 +44,7 @@ impl Lowering<'_> {
             false
         });
         reads.into_iter().fold(value, |value, read| {
-            let vector = self.row_vector(cx, &read, parts, &fixed);
+            let vector = parts.vectors.then(|| self.row_vector(cx, &read, parts, &fixed)).flatten();
             let vector = vector.or_else(|| self.column_vector(cx, out, &read, (parts, cols), &fixed));
             match vector {
                 Some(tile) => value.replace(&|x| (*x == read).then_some(Expr::Elem(tile))),
@@ -129,13 +131,13 @@ impl Lowering<'_> {
         (index.iter().any(&varies)).then_some(())?;
         let mut clamped = Vec::new();
         for (x, dim) in index.iter().zip(&self.program.tensor(*tensor).dims) {
-            (!x.any(&mut |part| !known(part))).then_some(())?;
-            if own.contains(&x) || matches!(x, Expr::Var(_)) {
+            if own.contains(&x) {
                 continue;
             }
-            match (clamps(x, dim), x) {
-                (true, _) => clamped.push(dim.clone()),
-                (false, Expr::Int(0..)) => {}
+            (!x.any(&mut |part| !known(part))).then_some(())?;
+            match x {
+                Expr::Var(_) | Expr::Int(0..) => {}
+                x if clamps(x, dim) => clamped.push(dim.clone()),
                 _ => return None,
             }
         }

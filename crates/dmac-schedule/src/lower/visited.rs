@@ -130,7 +130,7 @@ impl Lowering<'_> {
         (hi, max): (Expr, usize),
     ) {
         let mut at: Vec<Expr> = lists.rows.iter().map(|var| parts.env.vars[var].clone()).collect();
-        at.push(Expr::Var(cx.kernel.grid[0].var));
+        at.push(parts.list_block.clone());
         let tiles = cx.known("tiles_of_entry", ScalarType::Int, lists.tiles.clone());
         let keys = cx.known("keys_of_entry", ScalarType::Int, tiles.clone() * Expr::Int(max as i64));
         let total = cx.set(out, "listed", ScalarType::Int, Expr::load(lists.counts, at.clone()));
