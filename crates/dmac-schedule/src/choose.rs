@@ -101,8 +101,8 @@ fn most_keys(program: &Program) -> usize {
         }
         most = most.min(match (loads, gathers) {
             (true, true) => 32,
-            (true, false) => 64,
-            (false, _) => usize::MAX,
+            (true, false) | (false, true) => 64,
+            (false, false) => usize::MAX,
         });
     }
     most

@@ -111,6 +111,7 @@ fn check(case: &Case, seed: u64) {
     let (batches, n) = (case.lengths.len(), case.scores[0].len());
     let heads = case.scores.len() / batches;
     let (counts, lists) = (ints(&stored, "alive_count"), ints(&stored, "alive"));
+    let wholes = ints(&stored, "alive_throughout");
     let tiles = case.rows.div_ceil(Q_TILE);
     let places = n.min(case.w + Q_TILE);
     for (row, scores) in case.scores.iter().enumerate() {
@@ -125,11 +126,13 @@ fn check(case: &Case, seed: u64) {
             let offset = length as i64 - case.rows as i64;
             let first = (tile * Q_TILE) as i64 + offset;
             let last = ((tile + 1) * Q_TILE).min(case.rows) as i64 - 1 + offset;
-            let alive: Vec<Option<i64>> = (0..length as i64)
+            let (throughout, partly): (Vec<i64>, Vec<i64>) = (0..length as i64)
                 .filter(|&key| key <= last && first.max(key) < wanted[key as usize])
-                .map(Some)
-                .collect();
+                .partition(|&key| key <= first && last < wanted[key as usize]);
+            let whole = throughout.len() as i64;
+            let alive: Vec<Option<i64>> = throughout.into_iter().chain(partly).map(Some).collect();
             let list = row * tiles + tile;
+            assert_eq!(wholes[list], Some(whole), "tile {tile} of {:?}", case.scores);
             assert_eq!(counts[list], Some(alive.len() as i64), "tile {tile} of {:?}", case.scores);
             assert_eq!(lists[list * places..][..alive.len()], alive, "tile {tile} of {:?}", case.scores);
         }

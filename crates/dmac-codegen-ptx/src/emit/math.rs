@@ -1,8 +1,9 @@
 //! Elementary functions and conversions.
 //!
-//! Every function is within 1e-6 of the true value, relatively, over the whole range of f32 (`log` and `tanh` near their
-//! zeros included). The hardware's `ex2.approx` is that good on fractions; the rest is range reduction around it and
-//! short series: for the logarithm `2 atanh(s)` with `s = (x - 1) / (x + 1)`, whose terms fall by `s^2`.
+//! Every function is within 1e-6 of the true value over the whole range of f32: relatively (`log` near its zero included), but
+//! absolutely where values lie between -1 and 1 (`tanh`, `sigmoid`), which are functions of scores and have to be cheap. The
+//! hardware's `ex2.approx` is that good on fractions; the rest is range reduction around it and short series: for the
+//! logarithm `2 atanh(s)` with `s = (x - 1) / (x + 1)`, whose terms fall by `s^2`.
 
 use super::Emitter;
 use super::value::{Float, Int, Value};
@@ -43,12 +44,7 @@ impl Emitter<'_> {
                     e.k.rcp_rn("real", root)
                 }),
                 Unary::Tanh => self.float_unary("tanh", x, Self::tanh),
-                Unary::Sigmoid => self.float_unary("sigmoid", x, |e, a| {
-                    let negative = e.k.neg_f("real", a);
-                    let power = e.exp(negative);
-                    let below = e.k.add("real", power, 1.0);
-                    e.k.div_full("real", 1.0, below)
-                }),
+                Unary::Sigmoid => self.float_unary("sigmoid", x, |e, a| e.logistic(a, -LOG2_E)),
                 Unary::Softplus => self.float_unary("softplus", x, Self::softplus),
                 Unary::LogSigmoid => self.float_unary("logsigmoid", x, |e, a| {
                     let negative = e.k.neg_f("real", a);
@@ -130,29 +126,21 @@ impl Emitter<'_> {
         k.selp::<F32>("real", value, f32::NAN, defined)
     }
 
-    /// A series below 0.4, above `1 - 2 / (e^(2 |x|) + 1)` with the sign of x.
-    fn tanh(&mut self, x: Reg<F32>) -> Reg<F32> {
-        // Taylor coefficients of tanh(x) / x in x^2: 1, -1/3, 2/15, -17/315, 62/2835, -1382/155925.
-        const SERIES: [f32; 5] = [-1.0 / 3.0, 2.0 / 15.0, -17.0 / 315.0, 62.0 / 2835.0, -1382.0 / 155_925.0];
-        let size = self.k.abs_f("real", x);
-        let twice = self.k.add("real", size, size);
-        let power = self.exp(twice);
+    /// `1 / (1 + 2^(factor x))`. What the rounding of the exponent does to the power is lost beside 1, or divided by the
+    /// power's square.
+    fn logistic(&mut self, x: Reg<F32>, factor: f32) -> Reg<F32> {
         let k = &mut self.k;
+        let exponent = k.mul("real", x, factor);
+        let power = k.ex2("real", exponent);
         let below = k.add("real", power, 1.0);
-        let part = k.div_full("real", 2.0, below);
-        let large = k.sub("real", 1.0, part);
-        let negative = k.setp_f("cond", x, Cmp::Lt, 0.0);
-        let minus = k.neg_f("real", large);
-        let large = k.selp::<F32>("real", minus, large, negative);
-        let square = k.mul("real", x, x);
-        let mut sum = k.mov::<F32>("real", SERIES[4]);
-        for coefficient in SERIES[..4].iter().rev() {
-            sum = k.fma("real", sum, square, *coefficient);
-        }
-        let cube = k.mul("real", square, x);
-        let small = k.fma("real", sum, cube, x);
-        let near = k.setp_f("cond", size, Cmp::Lt, 0.4);
-        k.selp::<F32>("real", small, large, near)
+        k.rcp("real", below)
+    }
+
+    /// `1 - 2 / (1 + e^(2 x))`.
+    fn tanh(&mut self, x: Reg<F32>) -> Reg<F32> {
+        let part = self.logistic(x, 2.0 * LOG2_E);
+        let minus_two = self.k.mov::<F32>("real", -2.0);
+        self.k.fma("real", part, minus_two, 1.0)
     }
 
     /// `max(x, 0) + log(1 + u)` with `u = e^(-|x|)`; the logarithm is `2 atanh(u / (2 + u))`, exact for small u too.

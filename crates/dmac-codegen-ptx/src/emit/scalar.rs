@@ -165,6 +165,12 @@ impl Emitter<'_> {
                     }
                 })
             }
+            // One division for a whole statement.
+            Expr::Binary(Binary::Div, x, y) if self.point.is_some() && depends(self, y) == (false, false) => {
+                let (x, y) = (self.value(x), self.float_value(y));
+                let inverse = self.float_unary("inverse", y, |e, y| e.k.rcp_rn("real", y));
+                self.binary(Binary::Mul, x, Value::Float(inverse))
+            }
             Expr::Binary(op, x, y) => {
                 let (x, y) = (self.value(x), self.value(y));
                 self.binary(*op, x, y)

@@ -328,11 +328,13 @@ impl Lowering<'_> {
         cx: &mut Cx,
         out: &mut Vec<Stmt>,
         parts: &Parts<'_>,
-        (keys, counts): (TensorId, TensorId),
+        (keys, counts, throughout): (TensorId, TensorId, Option<TensorId>),
         at: Vec<Expr>,
     ) {
         let max = self.schedule.kv_tile;
         let total = cx.set(out, "listed", ScalarType::Int, Expr::load(counts, at.clone()));
+        let whole = throughout
+            .map(|tensor| cx.set(out, "throughout", ScalarType::Int, Expr::load(tensor, at.clone())));
         let slot = cx.kernel.add_var("slot0", ScalarType::Int);
         let mut body = Vec::new();
         let count = (total.clone() - Expr::Var(slot)).min(Expr::Int(max as i64));
@@ -340,21 +342,26 @@ impl Lowering<'_> {
         let key = Expr::load(keys, at.into_iter().chain([Expr::Var(slot) + Expr::Row]));
         let cols = Space { vars: vec![(parts.attend.key, key)], count, max };
         let env = parts.env.clone();
-        self.visit(cx, &mut body, parts, (&env, None), &cols, Expr::Bool(false));
+        let end = Expr::Var(slot) + cols.count.clone();
+        let full = whole.map_or(Expr::Bool(false), |whole| Expr::compare(Compare::Le, end, whole));
+        self.visit(cx, &mut body, parts, (&env, None), &cols, full);
         out.push(Stmt::For { var: slot, lo: Expr::Int(0), hi: total, step: Expr::Int(max as i64), body });
     }
 
     fn walk_alive(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>, lists: &AliveLists) {
         let mut at: Vec<Expr> = lists.rows.iter().map(|var| parts.env.vars[var].clone()).collect();
         at.push(parts.list_block.clone());
+        // Keys alive in all rows need no mask, where there is no other term.
+        let throughout = (parts.view.terms().len() == 1).then_some(lists.throughout);
+        let list = (lists.keys, lists.counts, throughout);
         if !lists.may_overflow {
-            self.walk_list(cx, out, parts, (lists.keys, lists.counts), at);
+            self.walk_list(cx, out, parts, list, at);
             return;
         }
         let too_many = Expr::lt(Expr::load(lists.counts, at.clone()), Expr::Int(0));
         let (mut then, mut otherwise) = (Vec::new(), Vec::new());
         self.walk_ranges(cx, &mut then, parts);
-        self.walk_list(cx, &mut otherwise, parts, (lists.keys, lists.counts), at);
+        self.walk_list(cx, &mut otherwise, parts, list, at);
         out.push(Stmt::If { cond: too_many, then, otherwise });
     }
 
@@ -370,7 +377,7 @@ impl Lowering<'_> {
     fn walk_row_keys(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>, term: usize) {
         let (set, at) = self.set_rows(parts.view.terms()[term], parts);
         let list = self.lists[&set];
-        self.walk_list(cx, out, parts, (list.items, list.counts), at);
+        self.walk_list(cx, out, parts, (list.items, list.counts, None), at);
     }
 
     fn walk_row_blocks(&mut self, cx: &mut Cx, out: &mut Vec<Stmt>, parts: &Parts<'_>, term: usize) {

@@ -3,6 +3,8 @@
 //! One grid point a row of the lifetimes walks its query tiles in order. The list of a tile is what survived of the list
 //! before it, then the keys that entered since: work proportional to the lists, not to the sequence.
 //!
+//! Keys alive in all rows of the tile come first, then the others: a step over the first of them needs no mask.
+//!
 //! Lists have a fixed number of places: as many keys as can be alive at once, and one more for each further row of the
 //! tile. Where that number is not proved (ids of classes may come back; many keys may enter at once), a tile that needs
 //! more has the count -1 and is walked over all blocks instead.
@@ -10,7 +12,7 @@
 use super::element::Cx;
 use super::{Env, Lowering};
 use crate::kernel::{Element, Expr, Kernel, ScalarType, Stmt, TensorId};
-use dmac_ir::{Attend, Compare, Edge, NodeId, Op, Var};
+use dmac_ir::{Attend, Compare, Edge, NodeId, Op, Unary, Var};
 
 /// The lists of a key-interval term.
 pub(super) struct AliveLists {
@@ -18,6 +20,8 @@ pub(super) struct AliveLists {
     pub keys: TensorId,
     /// `[row..., tile]` i32.
     pub counts: TensorId,
+    /// `[row..., tile]` i32: how many of the keys are alive in all rows of the tile.
+    pub throughout: TensorId,
     /// The variables of a row.
     pub rows: Vec<Var>,
     /// Whether some count may be -1: more keys than places.
@@ -58,9 +62,10 @@ impl Lowering<'_> {
         let mut dims: Vec<Expr> = rows.iter().map(|&var| self.extent(var)).collect();
         dims.push(tiles);
         let counts = self.workspace("alive_count", Element::I32, dims.clone());
+        let throughout = self.workspace("alive_throughout", Element::I32, dims.clone());
         dims.push(capacity.clone());
         let keys = self.workspace("alive", Element::I32, dims);
-        let lists = AliveLists { keys, counts, rows, may_overflow };
+        let lists = AliveLists { keys, counts, throughout, rows, may_overflow };
         let term = Term { enter, end, slope, alive: alive.keys };
         if self.schedule.parallel_selection {
             self.filter_lists(attend, &term, &lists, &capacity);
@@ -88,7 +93,7 @@ impl Lowering<'_> {
     /// One walk over the tiles in order, by one grid point a row.
     fn walk_tiles(&mut self, attend: &Attend, term: &Term, lists: &AliveLists, capacity: Expr) {
         let Term { enter, end, slope, .. } = term;
-        let &AliveLists { keys, counts, ref rows, may_overflow } = lists;
+        let &AliveLists { keys, counts, throughout, ref rows, may_overflow } = lists;
         let tile = Expr::Int(self.schedule.q_tile as i64);
         let m = self.extent(attend.query);
         let tiles = m.clone().ceil_div(tile.clone());
@@ -134,28 +139,31 @@ impl Lowering<'_> {
         let offset = length.clone() - m.clone();
         let before = Expr::load(counts, at(vec![v(tile_var) - Expr::Int(1)]));
         let still = Expr::lt(v(first), ends.clone());
-        let kept = Stmt::For {
-            var: slot,
-            lo: Expr::Int(0),
-            hi: before.clone(),
-            step: Expr::Int(1),
-            body: vec![
-                Stmt::Set {
-                    var: key,
-                    value: Expr::load(keys, at(vec![v(tile_var) - Expr::Int(1), v(slot)])),
-                },
-                push(still.clone()),
-            ],
-        };
-        let survivors = if may_overflow {
-            let entered = Expr::and(Expr::lt(enters.clone(), length.clone()), still);
-            vec![Stmt::If {
-                cond: Expr::lt(before, Expr::Int(0)),
-                then: vec![each_key(Expr::Int(0), v(next), entered)],
+        let in_all_rows =
+            Expr::and(Expr::compare(Compare::Le, enters.clone(), v(first)), Expr::lt(v(last), ends.clone()));
+        let survivors = |which: &Expr| {
+            let kept = Stmt::For {
+                var: slot,
+                lo: Expr::Int(0),
+                hi: before.clone(),
+                step: Expr::Int(1),
+                body: vec![
+                    Stmt::Set {
+                        var: key,
+                        value: Expr::load(keys, at(vec![v(tile_var) - Expr::Int(1), v(slot)])),
+                    },
+                    push(Expr::and(still.clone(), which.clone())),
+                ],
+            };
+            if !may_overflow {
+                return kept;
+            }
+            let entered = Expr::and(Expr::lt(enters.clone(), length.clone()), still.clone());
+            Stmt::If {
+                cond: Expr::lt(before.clone(), Expr::Int(0)),
+                then: vec![each_key(Expr::Int(0), v(next), Expr::and(entered, which.clone()))],
                 otherwise: vec![kept],
-            }]
-        } else {
-            vec![kept]
+            }
         };
         // Keys enter in the order of their index, so those that entered by this tile's last row are a prefix.
         let (prelude, limit_of) = match slope {
@@ -181,24 +189,32 @@ impl Lowering<'_> {
             }
         };
         let fresh = Expr::and(
-            Expr::lt(v(first).max(enters.clone()), ends),
-            Expr::compare(Compare::Le, enters, v(last)),
+            Expr::lt(v(first).max(enters.clone()), ends.clone()),
+            Expr::compare(Compare::Le, enters.clone(), v(last)),
         );
         let found = if may_overflow {
             Expr::lt(places.clone(), v(count)).then(Expr::Int(-1), v(count))
         } else {
             v(count)
         };
-        let stmts = vec![
+        let mut stmts = vec![
             Stmt::Set { var: first, value: row0.clone() + offset.clone() },
             Stmt::Set { var: last, value: (row0 + tile).min(m) + offset - Expr::Int(1) },
             Stmt::Set { var: count, value: Expr::Int(0) },
-            Stmt::Set { var: limit, value: limit_of.max(v(next)).min(length) },
-            when(Expr::lt(Expr::Int(0), v(tile_var)), survivors),
-            each_key(v(next), v(limit), fresh),
-            Stmt::Set { var: next, value: v(limit) },
-            Stmt::StoreElem { tensor: counts, index: at(vec![v(tile_var)]), value: found },
+            Stmt::Set { var: limit, value: limit_of.max(v(next)).min(length.clone()) },
         ];
+        let not_in_all = Expr::unary(Unary::Not, in_all_rows.clone());
+        for (which, counted) in [(in_all_rows, Some(throughout)), (not_in_all, None)] {
+            stmts.push(when(Expr::lt(Expr::Int(0), v(tile_var)), vec![survivors(&which)]));
+            stmts.push(each_key(v(next), v(limit), Expr::and(fresh.clone(), which)));
+            stmts.extend(counted.map(|tensor| Stmt::StoreElem {
+                tensor,
+                index: at(vec![v(tile_var)]),
+                value: v(count),
+            }));
+        }
+        stmts.push(Stmt::Set { var: next, value: v(limit) });
+        stmts.push(Stmt::StoreElem { tensor: counts, index: at(vec![v(tile_var)]), value: found });
         let mut out = prelude;
         out.push(Stmt::Set { var: next, value: Expr::Int(0) });
         out.push(Stmt::For { var: tile_var, lo: Expr::Int(0), hi: tiles, step: Expr::Int(1), body: stmts });

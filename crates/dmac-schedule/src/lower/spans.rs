@@ -3,7 +3,7 @@
 //! Input → output: a key-interval term and the tensors for its lists → two kernels that fill them. Walking the tiles in
 //! order would make each wait for the one before, so lists come from longer lists instead: the keys alive somewhere in a
 //! *span* of [`SPAN_TILES`] tiles are filtered out of all keys up to it, and the keys alive in a tile out of those of its
-//! span. Both keep the order of the index.
+//! span. Keys alive in all rows of a tile come first; otherwise both keep the order of the index.
 //!
 //! A tile looks at what its span keeps, a few times its own list: `w` + 2048 keys for `w` + 64 with tiles of 64 rows. A
 //! span looks at the ends of all keys before it, n / 4096 reads a key: with n = 131,072 less than what the tiles read,
@@ -13,7 +13,7 @@ use super::Lowering;
 use super::element::Cx;
 use super::lists::{AliveLists, Term};
 use crate::kernel::{Element, Expr, GridAxis, Kernel, ScalarType, Stmt, TensorId, VarId};
-use dmac_ir::{Attend, Compare};
+use dmac_ir::{Attend, Compare, Unary};
 
 /// Tiles of a span: with more, tiles filter longer lists; with fewer, there are more passes over all keys.
 const SPAN_TILES: i64 = 32;
@@ -26,8 +26,9 @@ struct Filtering {
     part: VarId,
     item: VarId,
     count: VarId,
-    /// Which keys are alive in the part.
+    /// Which keys are alive in some row of the part, and which in all of them.
     keep: Expr,
+    throughout: Expr,
     /// The keys that may have entered by its end are those below.
     limit: Expr,
 }
@@ -55,15 +56,26 @@ impl Lowering<'_> {
         let last = span.last_mut().expect("a list belongs to a part of the rows");
         *last = Expr::Var(tiles.part).int_div(Expr::Int(SPAN_TILES));
         let source = Expr::load(keys, span.iter().cloned().chain([Expr::Var(slot)]));
-        let of_span = tiles.filter(slot, Expr::Var(listed), source, lists.keys, capacity);
-        let filter = if lists.may_overflow {
-            let too_many = Expr::lt(Expr::Var(listed), Expr::Int(0));
-            let of_all = tiles.filter_keys(lists.keys, capacity);
-            Stmt::If { cond: too_many, then: vec![of_all], otherwise: vec![of_span] }
-        } else {
-            of_span
-        };
-        let out = vec![Stmt::Set { var: listed, value: Expr::load(counts, span) }, filter];
+        let mut out = vec![Stmt::Set { var: listed, value: Expr::load(counts, span) }];
+        let in_some = tiles.keep.clone();
+        let in_all = tiles.throughout.clone();
+        let only_some = Expr::and(in_some, Expr::unary(Unary::Not, in_all.clone()));
+        for (keep, counted) in [(in_all, Some(lists.throughout)), (only_some, None)] {
+            tiles.keep = keep;
+            let of_span = tiles.filter(slot, Expr::Var(listed), source.clone(), lists.keys, capacity);
+            out.push(if lists.may_overflow {
+                let too_many = Expr::lt(Expr::Var(listed), Expr::Int(0));
+                let of_all = tiles.filter_keys(lists.keys, capacity);
+                Stmt::If { cond: too_many, then: vec![of_all], otherwise: vec![of_span] }
+            } else {
+                of_span
+            });
+            out.extend(counted.map(|tensor| Stmt::StoreElem {
+                tensor,
+                index: tiles.at.clone(),
+                value: Expr::Var(tiles.count),
+            }));
+        }
         tiles.finish(self, out, lists.counts, capacity.clone(), lists.may_overflow);
     }
 
@@ -95,14 +107,18 @@ impl Lowering<'_> {
         let ends = self.scalar(&mut cx.kernel, term.end, &inside);
         let keep = Expr::and(
             Expr::compare(Compare::Le, enters.clone(), last.clone()),
-            Expr::lt(first.max(enters), ends),
+            Expr::lt(first.clone().max(enters.clone()), ends.clone()),
+        );
+        let throughout = Expr::and(
+            Expr::compare(Compare::Le, enters.clone(), first.clone()),
+            Expr::lt(last.clone(), ends.clone()),
         );
         let limit = match &term.slope {
             Some(shift) => length.min(last + Expr::Int(1) - shift.clone()),
             None => length,
         };
         let at = lists.rows.iter().map(|var| env.vars[var].clone()).chain([Expr::Var(part)]).collect();
-        Filtering { cx, at, part, item, count, keep, limit }
+        Filtering { cx, at, part, item, count, keep, throughout, limit }
     }
 }
 
